@@ -1,0 +1,58 @@
+"""A user's mistake is told in one line, and a script that meets one exits with code 2."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import sys
+from typing import Callable, Iterable
+
+
+class InputError(ValueError):
+    """A user's mistake or an unusable file; the message is one line: what, where, what to do."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint at the names most like an unknown one, to be put at the end of a message.
+
+    Parameters
+    ----------
+    name : str
+        What the user wrote.
+    known : iterable of str
+        The names that exist.
+
+    Returns
+    -------
+    str
+        `` did you mean a, b?`` with a space in front, the most alike first and three at most;
+        empty where nothing is alike.
+    """
+    names = {known_name.lower(): known_name for known_name in known}
+    alike = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
+    return f" did you mean {', '.join(names[match] for match in alike)}?" if alike else ""
+
+
+def command_line(main: Callable[..., int | None]) -> Callable[..., int]:
+    """Wrap a script's main: an `InputError` becomes one line on stderr and exit code 2.
+
+    Parameters
+    ----------
+    main : callable
+        Returns an exit code, or None for 0.
+
+    Returns
+    -------
+    callable
+        Takes what `main` takes and returns the exit code.
+    """
+
+    @functools.wraps(main)
+    def run(*args: object, **kwargs: object) -> int:
+        try:
+            return main(*args, **kwargs) or 0
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+
+    return run
