@@ -1,0 +1,346 @@
+"""Everything a run can be told: one frozen dataclass, one field a flag, and the table of recipes.
+
+Precedence, weakest first: the defaults of :class:`Config`, the preset, the flags given. Without
+``--preset`` the model's family chooses it: the DenseNet paper's recipe for DenseNets, the
+stochastic-depth paper's for everything else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import re
+from dataclasses import dataclass
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
+
+from errors import InputError, nearest
+
+# Passed on to `models.get_model` where they are set.
+MODEL_OPTIONS = (
+    "depth",
+    "growth_rate",
+    "bottleneck",
+    "compression",
+    "dropout",
+    "final_survival_prob",
+    "memory_efficient",
+)
+# What may differ when a run is resumed: nothing that changes a step, but for a longer run's epochs.
+RESUMABLE = ("epochs", "data_dir", "checkpoint_minutes", "log_interval")
+
+
+def yes_no(text: str) -> bool:
+    """Read the value of a flag that is yes or no."""
+    if text not in ("yes", "no"):
+        raise ValueError(text)
+    return text == "yes"
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """Read comma-separated numbers, as in ``0.5,0.75``."""
+    return tuple(float(part) for part in text.split(","))
+
+
+def integers(text: str) -> tuple[int, ...]:
+    """Read comma-separated whole numbers, as in ``0,1``."""
+    return tuple(int(part) for part in text.split(","))
+
+
+def flag(
+    default: Any,
+    help: str,
+    read: Callable[[str], Any] = str,
+    least: float = -math.inf,
+    most: float = math.inf,
+    choices: tuple[str, ...] | None = None,
+) -> Any:
+    """Make a field of :class:`Config`: its default, its flag's help, how to read it, its range."""
+    return dataclasses.field(
+        default=default,
+        metadata={"help": help, "read": read, "least": least, "most": most, "choices": choices},
+    )
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run; the field ``batch_size`` is the flag ``--batch-size``, and so on.
+
+    Make one by `parse_args` or `make_config`, which fill in the preset.
+    """
+
+    model: str = flag("densenet", "what to train; python -m models lists the names")
+    preset: str = flag("", "a whole recipe (below); flags given beside it win")
+
+    depth: int | None = flag(None, "depth instead of the model's own", int, 1)
+    growth_rate: int | None = flag(None, "DenseNet: channels that a layer adds", int, 1)
+    bottleneck: bool | None = flag(None, "DenseNet: 1x1 convolutions, yes or no", yes_no)
+    compression: float | None = flag(None, "DenseNet: share a transition keeps", float, 0.01, 1)
+    dropout: float | None = flag(None, "DenseNet (default 0.2 with --no-augment)", float, 0, 0.99)
+    final_survival_prob: float | None = flag(
+        None, "ResNet: p_L of stochastic depth; 1 is off", float, 0.01, 1
+    )
+    memory_efficient: bool = flag(False, "DenseNet: recompute activations instead of keeping them")
+
+    dataset: str = flag("cifar10", "cifar10, cifar100, shapes (needs no download) or folder")
+    data_dir: str | None = flag(None, "where the data is (default: MXNet's own data home)")
+    val_size: int = flag(5000, "training images held out for validation; 0: none", int, 0)
+    no_augment: bool = flag(False, "neither crop nor flip")
+    cutout: int = flag(0, "cutout: side of the square in pixels", int, 0, 32)
+    mixup: float = flag(0.0, "mixup: alpha of the Beta distribution", float, 0, 100)
+    cutmix: float = flag(0.0, "CutMix: alpha of the Beta distribution", float, 0, 100)
+    label_smoothing: float = flag(0.0, "probability spread over all classes", float, 0, 0.99)
+    augment_off_epochs: int = flag(0, "last epochs with crop and flip alone", int, 0)
+
+    epochs: int = flag(300, "passes over the training images", int, 1)
+    batch_size: int = flag(64, "images a step, over all devices and workers together", int, 1)
+    lr: float = flag(0.1, "learning rate after the warm-up", float, 0)
+    lr_schedule: str = flag("step", "what follows the warm-up", choices=("step", "cosine"))
+    lr_milestones: tuple[float, ...] = flag(
+        (0.5, 0.75), "where lr falls tenfold: shares of the run below 1, epochs from 1 on", numbers
+    )
+    warmup_epochs: int = flag(0, "epochs of linear warm-up from 0", int, 0)
+    warmup_lr: float | None = flag(None, "keep to this lr during the warm-up instead", float, 0)
+    momentum: float = flag(0.9, "Nesterov momentum", float, 0, 0.9999)
+    wd: float = flag(1e-4, "weight decay", float, 0)
+    no_decay_norm: bool = flag(False, "no weight decay on BatchNorm and biases")
+    clip_grad: float = flag(0.0, "largest norm of the gradient; 0: do not clip", float, 0)
+    accumulate: int = flag(1, "parts to compute a batch in, to save memory", int, 1)
+
+    seed: int = flag(0, "of everything random", int, 0, 2**31 - 1)
+    ctx: str = flag("auto", "auto: a GPU if there is one", choices=("auto", "cpu", "gpu"))
+    gpus: tuple[int, ...] = flag((), "device numbers, as in 0,1; also with --ctx cpu", integers)
+    kvstore: str = flag("device", "dist_sync: many machines", choices=("device", "dist_sync"))
+    amp: bool = flag(False, "mixed precision with loss scaling, on GPUs")
+    deterministic: bool = flag(False, "repeatable bits on a GPU too, at some cost in speed")
+    no_hybridize: bool = flag(False, "run the net imperatively, to debug it")
+
+    run_dir: str = flag("runs", "folder of run folders")
+    name: str = flag("", "the run's folder in it (default: model, data set and time)")
+    resume: str | None = flag(None, "run folder: go on as if the run had never stopped")
+    checkpoint_minutes: float = flag(10.0, "longest time between checkpoints", float, 0)
+    log_interval: int = flag(100, "steps between lines in the log", int, 1)
+
+    def __post_init__(self) -> None:
+        """Refuse what lies out of range or does not fit together."""
+        for field in dataclasses.fields(self):
+            _check_field(field, getattr(self, field.name))
+        micro_batches = max(1, len(self.gpus)) * self.accumulate
+        if self.batch_size % micro_batches:
+            raise InputError(
+                f"--batch-size {self.batch_size} cannot be split into {micro_batches} equal parts "
+                "(devices times --accumulate): choose a multiple"
+            )
+        if len(set(self.gpus)) < len(self.gpus) or any(number < 0 for number in self.gpus):
+            raise InputError(f"--gpus {self.gpus}: every device number once, none negative")
+        if self.warmup_epochs >= self.epochs:
+            raise InputError(f"--warmup-epochs must be fewer than --epochs {self.epochs}")
+        if self.name != re.sub(r"[^\w.+=-]", "", self.name) or self.name.startswith("."):
+            raise InputError(f"--name {self.name!r}: use letters, digits and . _ - + = only")
+
+    def model_options(self) -> dict[str, Any]:
+        """Return what `models.get_model` is to be told beside the name and the classes."""
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        options = {name: getattr(self, name) for name in MODEL_OPTIONS}
+        return {name: value for name, value in options.items() if value != defaults[name]}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return every field in a form that JSON can hold."""
+        fields = dataclasses.asdict(self)
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in fields.items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Config:
+        """Return the config that `to_dict` wrote, after checking every field.
+
+        Raises
+        ------
+        InputError
+            If a field is missing or unknown, or a value does not fit.
+        """
+        names = {field.name for field in dataclasses.fields(cls)}
+        if set(values) != names:
+            raise InputError(f"config.json: fields {sorted(set(values) ^ names)} are not as here")
+        return cls(**{n: tuple(v) if isinstance(v, list) else v for n, v in values.items()})
+
+
+def _check_field(field: dataclasses.Field, value: Any) -> None:
+    name = f"--{field.name.replace('_', '-')}"
+    least, most, choices = (field.metadata[key] for key in ("least", "most", "choices"))
+    wanted = {int: (int,), float: (int, float), yes_no: (bool,), str: (str,)}.get(
+        bool if isinstance(field.default, bool) else field.metadata["read"], (tuple,)
+    )
+    if isinstance(field.default, bool):
+        wanted = (bool,)
+    if value is None and field.default is None:
+        return
+    if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
+        raise InputError(f"{name}: {value!r} is not a value for it")
+    if isinstance(value, (int, float)) and not least <= value <= most:
+        raise InputError(f"{name} {value} is out of range: from {least:g} to {most:g}")
+    if choices and value not in choices:
+        raise InputError(f"{name} {value}: choose from {', '.join(choices)}")
+
+
+class Preset(NamedTuple):
+    """A row of the table of recipes."""
+
+    source: str
+    expects: str
+    values: Mapping[str, Any]
+
+
+_STOCHASTIC_DEPTH = {
+    "model": "resnet110_sd",
+    "epochs": 500,
+    "batch_size": 128,
+    "lr": 0.1,
+    "lr_milestones": (0.5, 0.75),
+    "val_size": 5000,
+}
+PRESETS: Mapping[str, Preset] = {
+    "densenet": Preset(
+        "Huang et al., arXiv 1608.06993: all 50,000 images, the last epoch's error",
+        "4.5 % error with DenseNet-BC-100 k=12 on CIFAR-10; days without a GPU",
+        {"model": "densenet_bc100_k12", "epochs": 300, "batch_size": 64, "lr": 0.1, "val_size": 0},
+    ),
+    "stochastic-depth": Preset(
+        "Huang et al., arXiv 1603.09382: the best epoch on 5,000 held-out images",
+        "5.25 % error with ResNet-110 (6.4 % without stochastic depth); days without a GPU",
+        _STOCHASTIC_DEPTH,
+    ),
+    "stochastic-depth-1202": Preset(
+        "Huang et al., arXiv 1603.09382: as above, ten epochs at 0.01 first",
+        "4.9 % error with ResNet-1202; days on a GPU",
+        {**_STOCHASTIC_DEPTH, "model": "resnet1202_sd", "warmup_epochs": 10, "warmup_lr": 0.01},
+    ),
+    "quick": Preset(
+        "this repository: a small DenseNet-BC on the embedded shapes",
+        "under 5 % error on shapes in three minutes on two cores",
+        {
+            "model": "densenet_bc40_k16",
+            "depth": 22,
+            "dataset": "shapes",
+            "epochs": 5,
+            "lr_schedule": "cosine",
+            "val_size": 500,
+        },
+    ),
+}
+
+
+def default_preset(model: str) -> str:
+    """Return the preset of a model's family."""
+    if "densenet" in model:
+        return "densenet"
+    return "stochastic-depth-1202" if "resnet1202" in model else "stochastic-depth"
+
+
+def make_config(**given: Any) -> Config:
+    """Return a config: the defaults, then the preset, then what is given.
+
+    Parameters
+    ----------
+    **given
+        Fields of :class:`Config`; ``preset`` is one of them.
+
+    Returns
+    -------
+    Config
+        With ``preset`` filled in, and with dropout where the DenseNet paper has it.
+
+    Raises
+    ------
+    InputError
+        If a field or a preset is unknown, or a value does not fit.
+    """
+    fields = {field.name for field in dataclasses.fields(Config)}
+    for name in given:
+        if name not in fields:
+            raise InputError(f"unknown setting {name!r}:{nearest(name, fields)}")
+    preset = given.get("preset") or default_preset(given.get("model", "densenet"))
+    if preset not in PRESETS:
+        known = ", ".join(PRESETS)
+        raise InputError(f"unknown preset {preset!r}:{nearest(preset, PRESETS)} there are {known}")
+    values = {**PRESETS[preset].values, **given, "preset": preset}
+    if values.get("no_augment") and "densenet" in values["model"]:
+        values.setdefault("dropout", 0.2)  # as in the DenseNet paper, section 4.2
+    return Config(**values)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        raise InputError(f"{message} (--help lists the flags)")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of `train_cifar10.py`; only the flags given end up in its namespace."""
+    rows = (f"  {name}: {p.source}.\n    {p.expects}." for name, p in PRESETS.items())
+    parser = _Parser(
+        description="Train a DenseNet or a stochastic-depth ResNet on small images.",
+        epilog="presets:\n" + "\n".join(rows),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    for field in dataclasses.fields(Config):
+        name = "--" + field.name.replace("_", "-")
+        text = field.metadata["help"].replace("%", "%%")
+        if isinstance(field.default, bool):
+            parser.add_argument(name, action="store_true", help=text)
+            continue
+        if field.default not in (None, "", ()) and "default" not in text:
+            text += f" [{field.default}]"
+        read, choices = field.metadata["read"], field.metadata["choices"]
+        metavar = None if choices else field.name.upper()
+        parser.add_argument(name, type=read, choices=choices, metavar=metavar, help=text)
+    return parser
+
+
+def parse_args(argv: Sequence[str] | None = None) -> tuple[Config, dict[str, Any]]:
+    """Read the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Without the program's name; that of the process if omitted.
+
+    Returns
+    -------
+    Config
+        The whole configuration.
+    dict
+        The flags that were given, for `resumed` to compare with a run's own.
+    """
+    given = vars(make_parser().parse_args(argv))
+    return make_config(**given), given
+
+
+def resumed(config: Config, given: Mapping[str, Any]) -> Config:
+    """Return a stopped run's config with the flags given to go on with it.
+
+    Parameters
+    ----------
+    config : Config
+        What the run was started with.
+    given : mapping
+        Flags given beside ``--resume``.
+
+    Raises
+    ------
+    InputError
+        If a flag would change what the run is, naming each that differs; or for fewer epochs.
+    """
+    extra = {name: value for name, value in given.items() if name != "resume"}
+    differing = [
+        f"--{name.replace('_', '-')} {value} (the run has {getattr(config, name)})"
+        for name, value in extra.items()
+        if name not in RESUMABLE and getattr(config, name) != value
+    ]
+    if differing:
+        raise InputError(
+            f"a resumed run keeps its settings: {', '.join(differing)}; drop the flags"
+        )
+    if extra.get("epochs", config.epochs) < config.epochs:
+        raise InputError(f"--epochs may be raised above {config.epochs} at resuming, not lowered")
+    return dataclasses.replace(config, **{n: v for n, v in extra.items() if n in RESUMABLE})
