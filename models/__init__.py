@@ -1,0 +1,189 @@
+"""Every net of the DenseNet and stochastic-depth papers, by name.
+
+    net = get_model("densenet_bc100_k12", classes=10)
+    initialize(net, mx.cpu(), seed=0)
+    net.hybridize(static_alloc=True, static_shape=True)
+
+`python -m models` prints the table.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from errors import InputError, nearest
+from runtime import mx
+
+from models import densenet as _densenet
+from models import resnet as _resnet
+from models.layers import portable
+
+ALIASES = {
+    "densenet": "densenet_bc100_k12",
+    "resnet": "resnet110",
+    "stochastic_depth": "resnet110_sd",
+}
+# Seeds of different draws must differ: gates come from (seed, step, this).
+_GATES = 1603
+
+
+def _registry():
+    """Map a name to (constructor, its options, published C10+ error in percent or None)."""
+    table = {}
+    for constructor, variants in (
+        (_densenet.densenet, _densenet.VARIANTS),
+        (_resnet.resnet, _resnet.VARIANTS),
+    ):
+        for name, (options, error) in variants.items():
+            table[name] = (constructor, options, error)
+    for name, (constructor, options, _) in list(table.items()):
+        options = {**options, "squeeze_excitation": True}
+        table[f"se_{name}"] = (constructor, options, SE_ERRORS.get(name))
+    return table
+
+
+# Squeeze-and-excitation's C10+ errors, from secondary copies of that paper.
+SE_ERRORS = {"resnet110": 5.21, "resnet164": 4.39}
+REGISTRY = _registry()
+
+
+def _gluoncv_names():
+    from gluoncv.model_zoo import get_model_list
+
+    return sorted(name for name in get_model_list() if name.startswith("cifar_"))
+
+
+def list_models():
+    """Return the names of all models: this project's, then GluonCV's for CIFAR."""
+    return [*REGISTRY, *_gluoncv_names()]
+
+
+def get_model(name, classes=10, pretrained=False, **options):
+    """Build a net, without initial weights unless `pretrained`.
+
+    Parameters
+    ----------
+    name : str
+        A name that `list_models` returns, or `densenet`, `resnet` or `stochastic_depth`.
+    classes : int, default 10
+        Length of the logits.
+    pretrained : bool, default False
+        Load the weights that this repository keeps for the name, on the CPU.
+    **options
+        Of `models.densenet.densenet` or `models.resnet.resnet`, over those of the name.
+
+    Returns
+    -------
+    HybridBlock
+        Takes normalised images (N, 3, 32, 32), returns logits (N, classes).
+
+    Raises
+    ------
+    InputError
+        If the name or an option is unknown, or an option is out of its range.
+    """
+    name = ALIASES.get(name, name)
+    if name in REGISTRY:
+        constructor, defaults, _ = REGISTRY[name]
+        try:
+            net = constructor(**{**defaults, **options, "classes": classes})
+        except TypeError as error:
+            raise InputError(f"model {name}: {error}") from error
+    elif name in _gluoncv_names():
+        if options:
+            raise InputError(f"{name} is GluonCV's and takes no {', '.join(sorted(options))}")
+        from gluoncv.model_zoo import get_model as get_gluoncv_model
+
+        net = get_gluoncv_model(name, classes=classes)
+    else:
+        hint = nearest(name, [*ALIASES, *list_models()])
+        raise InputError(f"unknown model {name!r}:{hint}; `python -m models` lists them all")
+    if pretrained:
+        import pretrained as weights
+
+        weights.load(net, name, classes)
+    return net
+
+
+def initialize(net, ctx=None, seed=0):
+    """Give a net its initial weights, the same for the same seed on any device.
+
+    Convolutions start from N(0, √(2 / (kernel² · output channels))), BatchNorm from scale 1 and
+    shift 0, the last layer from ±1/√inputs and bias 0: the papers' code.
+
+    Parameters
+    ----------
+    net : HybridBlock
+    ctx : Context or list of Context, optional
+        Where the parameters live; the CPU by default.
+    seed : int
+        Seeds MXNet's generators.
+    """
+    ctx = ctx or mx.cpu()
+    mx.random.seed(seed)
+    # What a layer does not say itself (GluonCV's nets say nothing) starts as our convolutions do.
+    net.initialize(mx.init.Xavier("gaussian", "out", 2), ctx=ctx, force_reinit=True)
+    first = ctx[0] if isinstance(ctx, (list, tuple)) else ctx
+    net(mx.nd.zeros((1, 3, 32, 32), ctx=first))  # shapes that GluonCV's nets leave open
+
+
+def draw_gates(net, seed, step):
+    """Draw which residual blocks live in one training step, on every device and worker alike.
+
+    Stochastic depth, section 3: one Bernoulli draw a block a mini-batch. A function of the seed
+    and the step alone, so that a step can be repeated. Nets without stochastic depth are left be.
+
+    Parameters
+    ----------
+    net : HybridBlock
+    seed, step : int
+        Not negative.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        Bool, one a block; what `net.gates` now holds.
+    """
+    probabilities = getattr(net, "survival_probs", None)
+    if probabilities is None:
+        return None
+    draws = np.random.default_rng([seed, step, _GATES]).random(len(probabilities))
+    net.gates = draws < probabilities
+    return net.gates
+
+
+def count_parameters(net):
+    """Count what training changes; from shapes alone, so the net needs no weights."""
+    graph = portable_symbol(net)
+    shapes = dict(zip(graph.list_arguments(), graph.infer_shape(data=(1, 3, 32, 32))[0]))
+    trained = (name for name, p in net.collect_params().items() if p.grad_req != "null")
+    return int(sum(np.prod(shapes[name]) for name in trained))
+
+
+def portable_symbol(net, data=None):
+    """Trace a net for inference with operators that CPU, GPU and ONNX all have.
+
+    Parameters
+    ----------
+    net : HybridBlock
+    data : Symbol, optional
+        Normalised images (N, 3, 32, 32); a variable named `data` by default.
+
+    Returns
+    -------
+    Symbol
+        The logits, (N, classes).
+    """
+    with portable():
+        return net(mx.sym.var("data") if data is None else data)
+
+
+def count_multiply_accumulates(net):
+    """Count the multiply-accumulates of convolutions and linear layers for one 3×32×32 image."""
+    nodes = portable_symbol(net).get_internals()
+    total = 0
+    shapes = dict(zip(nodes.list_outputs(), nodes.infer_shape(data=(1, 3, 32, 32))[1]))
+    for name, output in shapes.items():
+        weight = shapes.get(name.replace("_fwd_output", "_weight"))
+        if name.endswith("_fwd_output") and weight is not None:
+            total += int(np.prod(output)) * int(np.prod(weight[1:]))
+    return total

@@ -1,0 +1,348 @@
+"""DenseNet: every layer of a block reads the features of all layers before it.
+
+Huang, Liu, van der Maaten, Weinberger: Densely Connected Convolutional Networks, CVPR 2017,
+https://arxiv.org/abs/1608.06993.
+Memory-efficient form: Pleiss et al., https://arxiv.org/abs/1707.06990.
+"""
+
+from __future__ import annotations
+
+from errors import InputError
+from runtime import mx
+
+from mxnet import autograd
+from mxnet.gluon import nn
+
+from models.layers import (
+    BNReLU,
+    SqueezeExcitation,
+    aligned,
+    concat,
+    conv,
+    dense,
+    global_average,
+)
+
+# ----------------------------------------------------------------------------- blocks
+
+
+class DenseLayer(nn.HybridBlock):
+    """BN, ReLU, [1×1 conv to bn_size · k, BN, ReLU,] 3×3 conv to k: the layer's new features.
+
+    Split in two where the memory-efficient form splits it: `reduce` is all up to the first
+    convolution, `expand` the rest.
+
+    Parameters
+    ----------
+    channels : int
+        C of the input (N, C, H, W).
+    growth_rate : int
+        k, the channels of the output (N, k, H, W).
+    bottleneck : bool
+    dropout : float
+        Probability of dropping an output of each convolution.
+    squeeze_excitation : bool
+        Whether the new features are scaled by a squeeze-and-excitation block.
+    blocked : bool
+        Whether the input is a concatenation of parts that fill whole oneDNN blocks.
+    bn_size : int, default 4
+        Channels of the bottleneck, in units of the growth rate.
+    """
+
+    def __init__(
+        self,
+        channels,
+        growth_rate,
+        bottleneck,
+        dropout,
+        squeeze_excitation,
+        blocked,
+        bn_size=4,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        with self.name_scope():
+            self.norm = BNReLU(channels, blocked)
+            self.expand = nn.HybridSequential()
+            if bottleneck:
+                width = bn_size * growth_rate
+                self.conv = conv(width, channels, kernel=1)
+                if dropout:
+                    self.expand.add(nn.Dropout(dropout))
+                self.expand.add(BNReLU(width, blocked), conv(growth_rate, width, kernel=3))
+            else:
+                self.conv = conv(growth_rate, channels, kernel=3)
+            if dropout:
+                self.expand.add(nn.Dropout(dropout))
+            if squeeze_excitation:
+                self.expand.add(SqueezeExcitation(growth_rate))
+
+    def hybrid_forward(self, F, x):
+        return self.expand(self.conv(self.norm(x)))
+
+
+class DenseBlock(nn.HybridBlock):
+    """Layers that each append k channels: (N, C, H, W) → (N, C + layers · k, H, W).
+
+    Parameters
+    ----------
+    layers : int
+    channels : int
+        C of the input.
+    growth_rate : int
+        k.
+    memory_efficient : bool, default False
+        Compute concatenations, BatchNorm and ReLU again in the backward pass instead of keeping
+        them; the function, the parameters and the gradients are the same.
+    **options
+        Of `DenseLayer`.
+    """
+
+    def __init__(self, layers, channels, growth_rate, memory_efficient=False, **options):
+        super().__init__()
+        self.memory_efficient = memory_efficient
+        self.blocked = aligned(channels, growth_rate)
+        with self.name_scope():
+            self.layers = nn.HybridSequential()
+            for i in range(layers):
+                width = channels + i * growth_rate
+                self.layers.add(DenseLayer(width, growth_rate, blocked=self.blocked, **options))
+
+    def forward(self, x):
+        if self.memory_efficient and autograd.is_recording():
+            with x.ctx:
+                return RecomputedDenseBlock(self)(x)
+        return super().forward(x)
+
+    def hybrid_forward(self, F, x):
+        for layer in self.layers:
+            x = concat(F, [x, layer(x)], self.blocked)
+        return x
+
+
+class RecomputedDenseBlock(autograd.Function):
+    """A dense block that keeps no concatenation, and no BatchNorm or ReLU of one.
+
+    Its activation memory grows with the number of layers instead of its square: a layer keeps its
+    first convolution's output and what follows (`DenseLayer.expand`); what comes before is computed
+    again, from the features, when its gradient is due. Dropout comes after the first convolution,
+    so its masks are never drawn twice.
+
+    Parameters
+    ----------
+    block : DenseBlock
+    """
+
+    def __init__(self, block):
+        super().__init__()
+        self.block = block
+
+    def __call__(self, x):
+        """Map x, (N, C, H, W), to the block's output, under `autograd.record`."""
+        self.parameters = _trainable(self.block)
+        # Function cannot add to a gradient (grad_req 'add'), but the identity's backward can.
+        return super().__call__(x, *[mx.nd.identity(p.data(x.ctx)) for p in self.parameters])
+
+    def forward(self, x, *parameters):
+        self.features, self.tapes = [x], []
+        for layer in self.block.layers:
+            reduced = _leaf(layer.conv(layer.norm(self._concat())))
+            with autograd.record():
+                new = layer.expand(reduced) if len(layer.expand) else mx.nd.identity(reduced)
+            self.tapes.append((reduced, new))
+            self.features.append(new.detach())
+        return self._concat()
+
+    def backward(self, grad):
+        with grad.ctx:
+            gradients = {}
+            for layer in reversed(list(self.block.layers)):
+                self.features.pop()
+                x = _leaf(self._concat())
+                width = x.shape[1]
+                grad_new = mx.nd.slice_axis(grad, axis=1, begin=width, end=None)
+                grad_kept = mx.nd.slice_axis(grad, axis=1, begin=0, end=width)
+                reduced, new = self.tapes.pop()
+                grad_reduced = _backward(new, reduced, grad_new, _trainable(layer.expand), gradients)
+                with autograd.record():
+                    reduced = layer.conv(layer.norm.recompute(x))
+                before = [p for p in _trainable(layer) if p.name not in gradients]
+                grad = grad_kept + _backward(reduced, x, grad_reduced, before, gradients)
+            return (grad, *(gradients[p.name] for p in self.parameters))
+
+    def _concat(self):
+        return concat(mx.nd, self.features, self.block.blocked)
+
+
+def _trainable(block):
+    return [p for p in block.collect_params().values() if p.grad_req != "null"]
+
+
+def _leaf(x):
+    """Let gradients be asked for with respect to x; the buffer for one is never allocated."""
+    autograd.mark_variables([x], [mx.nd.empty(x.shape, ctx=x.ctx, dtype=x.dtype)])
+    return x
+
+
+def _backward(head, x, grad_head, parameters, gradients):
+    """Return the gradient of x, and put those of the parameters into `gradients` by name."""
+    variables = [x, *(p.data(x.ctx) for p in parameters)]
+    grad_x, *rest = autograd.grad([head], variables, head_grads=[grad_head])
+    gradients.update(zip((p.name for p in parameters), rest))
+    return grad_x
+
+
+class Transition(nn.HybridBlock):
+    """BN, ReLU, 1×1 conv, 2×2 average pool: (N, C, H, W) → (N, channels, H/2, W/2)."""
+
+    def __init__(self, in_channels, channels, dropout, blocked, **kwargs):
+        super().__init__(**kwargs)
+        with self.name_scope():
+            self.norm = BNReLU(in_channels, blocked and aligned(channels))
+            self.conv = conv(channels, in_channels, kernel=1)
+            self.dropout = nn.Dropout(dropout)
+
+    def hybrid_forward(self, F, x):
+        x = self.dropout(self.conv(self.norm(x)))
+        return F.Pooling(x, kernel=(2, 2), stride=(2, 2), pool_type="avg")
+
+
+# ----------------------------------------------------------------------------- net
+
+
+class DenseNet(nn.HybridBlock):
+    """DenseNet for 32×32 images: 3×3 conv, dense blocks with transitions between, BN, ReLU, linear.
+
+    Images (N, 3, 32, 32) in, logits (N, classes) out.
+
+    Parameters
+    ----------
+    block_config : sequence of int
+        Layers in each dense block.
+    growth_rate : int
+        k: the channels that a layer appends.
+    bottleneck : bool, default True
+        The paper's B: a 1×1 convolution to 4k channels in each layer.
+    compression : float, default 0.5
+        θ in (0, 1]: the share of channels that a transition keeps; the paper's C if below 1.
+    init_channels : int, optional
+        Channels of the first convolution. By default the paper's: 16 for the plain net, else 2k.
+    dropout : float, default 0
+        Probability of dropping an output of each convolution but the first; 0.2 in the paper
+        where images are not augmented.
+    squeeze_excitation : bool, default False
+        Scale each layer's new features by a squeeze-and-excitation block.
+    memory_efficient : bool, default False
+        Trade time for memory in training: see `RecomputedDenseBlock`.
+    classes : int, default 10
+
+    Raises
+    ------
+    InputError
+        If an option is out of its range.
+    """
+
+    def __init__(
+        self,
+        block_config,
+        growth_rate,
+        bottleneck=True,
+        compression=0.5,
+        init_channels=None,
+        dropout=0.0,
+        squeeze_excitation=False,
+        memory_efficient=False,
+        classes=10,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if not block_config or min(block_config) < 1 or growth_rate < 1 or classes < 1:
+            raise InputError("block_config, growth_rate and classes must be at least 1")
+        if not 0 < compression <= 1:
+            raise InputError(f"compression must be in (0, 1], not {compression}")
+        if not 0 <= dropout < 1:
+            raise InputError(f"dropout must be in [0, 1), not {dropout}")
+        plain = not bottleneck and compression == 1
+        channels = init_channels or (16 if plain else 2 * growth_rate)
+        with self.name_scope():
+            self.features = nn.HybridSequential()
+            self.features.add(conv(channels, 3, kernel=3))
+            for i, layers in enumerate(block_config):
+                if i > 0:
+                    kept = int(channels * compression)
+                    self.features.add(Transition(channels, kept, dropout, blocked))
+                    channels = kept
+                block = DenseBlock(
+                    layers,
+                    channels,
+                    growth_rate,
+                    memory_efficient,
+                    bottleneck=bottleneck,
+                    dropout=dropout,
+                    squeeze_excitation=squeeze_excitation,
+                )
+                self.features.add(block)
+                channels += layers * growth_rate
+                blocked = block.blocked
+            self.features.add(BNReLU(channels, blocked))
+            self.output = dense(classes, channels)
+
+    def hybrid_forward(self, F, x):
+        return self.output(global_average(F, self.features(x)))
+
+
+# ----------------------------------------------------------------------------- variants
+
+
+def block_config(depth, bottleneck):
+    """Layers in each of the three dense blocks of a CIFAR DenseNet.
+
+    Paper, section 4.2: depth = 3n + 4 with n convolutions a block; a bottleneck layer has two.
+
+    Raises
+    ------
+    InputError
+        If no n fits, naming the depths nearest to it that do.
+    """
+    step = 6 if bottleneck else 3
+    layers, rest = divmod(depth - 4, step)
+    if layers < 1 or rest:
+        below = max(1, layers) * step + 4
+        kind = "a DenseNet with bottlenecks" if bottleneck else "a plain DenseNet"
+        raise InputError(
+            f"depth {depth} does not fit {kind}, which has {step}n + 4 layers: "
+            f"take {below} or {below + step}"
+        )
+    return [layers] * 3
+
+
+def densenet(depth, growth_rate, bottleneck, compression, **options):
+    """Build the CIFAR DenseNet of a depth: the paper's table 2; options of `DenseNet`."""
+    return DenseNet(
+        block_config(depth, bottleneck), growth_rate, bottleneck, compression, **options
+    )
+
+
+def _row(depth, growth_rate, compressed):
+    compression = 0.5 if compressed else 1.0
+    return {
+        "depth": depth,
+        "growth_rate": growth_rate,
+        "bottleneck": compressed,
+        "compression": compression,
+    }
+
+
+# name: (options of `densenet`, the paper's C10+ error in percent or None)
+VARIANTS = {
+    "densenet40_k12": (_row(40, 12, False), 5.24),
+    "densenet100_k12": (_row(100, 12, False), 4.10),
+    "densenet100_k24": (_row(100, 24, False), 3.74),
+    "densenet_bc40_k16": (_row(40, 16, True), None),
+    "densenet_bc40_k36": (_row(40, 36, True), 4.58),
+    "densenet_bc40_k48": (_row(40, 48, True), 3.99),
+    "densenet_bc40_k60": (_row(40, 60, True), 4.01),
+    "densenet_bc100_k12": (_row(100, 12, True), 4.51),
+    "densenet_bc190_k40": (_row(190, 40, True), 3.46),
+    "densenet_bc250_k24": (_row(250, 24, True), 3.62),
+}
