@@ -1,10 +1,12 @@
-"""What must happen before MXNet 1.9.1 is first imported, and that import itself.
+"""Import MXNet 1.9.1 so that it uses all cores, finds CUDA and bears today's NumPy.
 
-MXNet's last release is from 2022. As it is, it runs on half of the processors, needs CUDA 11
-installed on the machine for GPUs, and cannot be imported beside a newer NumPy. This module cures
-the three and depends on nothing else in this project: copy the file to use it in another one. Write::
+MXNet's last release is from 2022. As it is, it computes on half of the processors, wants CUDA 11
+installed on the machine before it sees a GPU, and fails beside NumPy 1.24 or later. This module
+sets that right before the first import of MXNet and imports it, on Python 3.8 to 3.13 with NumPy
+1.17 to 2.2 (from Python 3.12 on, setuptools has to be installed for `distutils`). It needs nothing
+else of this project: copy the file to use it in another. Write, before any import of mxnet::
 
-    from runtime import mx  # before anything that imports mxnet
+    from runtime import mx
     from mxnet import autograd, gluon
 """
 
@@ -15,11 +17,84 @@ import ctypes
 import importlib.util
 import os
 import sys
+import types
 import warnings
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Callable, Iterator
 
-# CUDA 11 and cuDNN 8 as the wheels nvidia-*-cu11 install them, each after those it links against.
+import numpy
+
+# ------------------------------------------------------------------------------------- threads
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""  # another kernel or system, which does not tell
+
+
+def _cgroup_limits(root: Path) -> Iterator[float]:
+    """Yield the processors' worth of time that each control group above this process grants."""
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        _, controllers, name = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        mount = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
+        group = PurePosixPath(name)
+        for level in (group, *group.parents):
+            folder = mount / level.relative_to("/")
+            if controllers:  # version 1
+                values = [_read(folder / f"cpu.cfs_{key}_us") for key in ("quota", "period")]
+            else:
+                values = _read(folder / "cpu.max").split()
+            with contextlib.suppress(ValueError):  # no such file, or "max": no limit here
+                quota, period = (int(value) for value in values)
+                if quota > 0:
+                    yield quota / period
+
+
+def physical_cores(root: str = "/") -> int:
+    """Count the physical cores that this process may use.
+
+    Two hardware threads of a core count once, because they share the units that MXNet's loops
+    keep busy. The process's affinity and its control groups' CPU limits (a container's) count too.
+
+    Parameters
+    ----------
+    root : str
+        Where ``/sys`` and ``/proc`` are.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        processors = os.sched_getaffinity(0)
+    else:
+        processors = set(range(os.cpu_count() or 1))
+    topology = Path(root) / "sys/devices/system/cpu"
+    cores = {
+        _read(topology / f"cpu{processor}/topology/thread_siblings_list") or str(processor)
+        for processor in processors
+    }
+    return max(1, int(min([len(cores), *_cgroup_limits(Path(root))])))
+
+
+def set_threads() -> None:
+    """Let MXNet use every physical core, unless the user has set ``OMP_NUM_THREADS``.
+
+    MXNet supposes two hardware threads to a core and takes half of the processors: one of two
+    where there is no hyper-threading. It reads the variable once, when it is imported.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", str(physical_cores()))
+
+
+# ------------------------------------------------------------------------------- GPU libraries
+
+# What libmxnet.so of mxnet-cu112 is linked against, where the wheels nvidia-*-cu11 put it; each
+# library after those that it needs itself.
 GPU_LIBRARIES = (
     "cuda_runtime/lib/libcudart.so.11.0",
     "nvtx/lib/libnvToolsExt.so.1",
@@ -34,52 +109,34 @@ GPU_LIBRARIES = (
 )
 
 
-def physical_cores(root: Path = Path("/")) -> int:
-    """Count the physical cores that this process may use."""
-    if not hasattr(os, "sched_getaffinity"):
-        return os.cpu_count() or 1
-    cores = set()
-    for cpu in os.sched_getaffinity(0):
-        topology = root / f"sys/devices/system/cpu/cpu{cpu}/topology"
-        try:
-            cores.add(
-                (
-                    (topology / "physical_package_id").read_text().strip(),
-                    (topology / "core_id").read_text().strip(),
-                )
-            )
-        except OSError:
-            cores.add(("", str(cpu)))
-    return max(1, len(cores))
-
-
-def set_threads() -> None:
-    """Let MXNet use every physical core; a value that the user set stays."""
-    os.environ.setdefault("OMP_NUM_THREADS", str(physical_cores()))
-
-
 def load_gpu_libraries() -> list[str]:
-    """Load CUDA and cuDNN from the wheels nvidia-*-cu11 if MXNet's GPU build is installed.
+    """Load CUDA 11 and cuDNN 8 from their wheels, if MXNet's GPU build is what is installed.
+
+    The wheels put the libraries where the loader does not look; once they are in the process it
+    finds them by name. One that no wheel brings is left to the loader (a CUDA of the system's).
 
     Returns
     -------
     list of str
-        The paths loaded; empty with MXNet's CPU build.
+        The paths loaded.
     """
-    mxnet, nvidia = importlib.util.find_spec("mxnet"), importlib.util.find_spec("nvidia")
+    mxnet = importlib.util.find_spec("mxnet")
+    nvidia = importlib.util.find_spec("nvidia")
     if mxnet is None or mxnet.origin is None or nvidia is None:
         return []
-    if not list(Path(mxnet.origin).parents[1].glob("mxnet_cu*.dist-info")):
+    if not any(Path(mxnet.origin).parents[1].glob("mxnet_cu*.dist-info")):
         return []
+    folders = [Path(folder) for folder in nvidia.submodule_search_locations or ()]
     loaded = []
     for library in GPU_LIBRARIES:
-        for folder in nvidia.submodule_search_locations or []:
-            path = os.path.join(folder, library)
-            if os.path.exists(path):
-                ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
-                loaded.append(path)
-                break
+        path = next((folder / library for folder in folders if (folder / library).exists()), None)
+        if path is not None:
+            ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+            loaded.append(str(path))
     return loaded
+
+
+# ------------------------------------------------------------------------------- dropped names
 
 
 def _removed(name: str) -> Callable[..., None]:
@@ -89,52 +146,82 @@ def _removed(name: str) -> Callable[..., None]:
     return function
 
 
-def dropped_names() -> dict[str, object]:
-    """Return the names that MXNet takes from NumPy and that some release of it dropped."""
-    import numpy
-
-    names: dict[str, object] = {
-        "bool": bool,
-        "PZERO": 0.0,
-        "NZERO": -0.0,
-        "PINF": numpy.inf,
-        "NINF": -numpy.inf,
-        "Inf": numpy.inf,
-        "infty": numpy.inf,
-        "NaN": numpy.nan,
-        "float_": numpy.float64,
-        "alltrue": numpy.all,
-        "sometrue": numpy.any,
-        "product": numpy.prod,
-        "cumproduct": numpy.cumprod,
-        "round_": numpy.round,
-        "row_stack": numpy.vstack,
-    }
-    for name in ("mirr", "msort", "npv", "pmt", "ppmt", "pv", "rate"):
-        names[name] = _removed(name)
-    return names
+# What MXNet takes from NumPy, some of it only when a function is called, and NumPy 1.20 (the
+# functions of finance), 1.24 (bool, int) or 2.0 dropped.
+DROPPED_NAMES = {
+    "bool": bool,
+    "int": int,
+    "PZERO": 0.0,
+    "NZERO": -0.0,
+    "PINF": numpy.inf,
+    "NINF": -numpy.inf,
+    "Inf": numpy.inf,
+    "infty": numpy.inf,
+    "NaN": numpy.nan,
+    "float_": numpy.float64,
+    "alltrue": numpy.all,
+    "sometrue": numpy.any,
+    "product": numpy.prod,
+    "cumproduct": numpy.cumprod,
+    "round_": numpy.round,
+    "row_stack": numpy.vstack,
+    "compat": types.SimpleNamespace(basestring=(str, bytes)),
+    **{name: _removed(name) for name in ("mirr", "msort", "npv", "pmt", "ppmt", "pv", "rate")},
+}
 
 
 @contextlib.contextmanager
-def dropped_names_supplied() -> Iterator[None]:
-    """Give NumPy the names that it dropped, and keep MXNet's import warnings quiet."""
-    import numpy
+def dropped_names(package: str) -> Iterator[None]:
+    """Supply what NumPy dropped while a package is imported, and to that package ever after.
 
+    NumPy itself is as before when the block ends. In the modules of the package that the block
+    imported, ``numpy`` then stands for a copy of its namespace that has the names. Warnings are
+    off inside: those that MXNet causes as it is imported concern nobody who can change it.
+
+    Parameters
+    ----------
+    package : str
+        The package that the block imports.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        missing = {k: v for k, v in dropped_names().items() if not hasattr(numpy, k)}
+        missing = {name: value for name, value in DROPPED_NAMES.items() if not hasattr(numpy, name)}
         vars(numpy).update(missing)
         try:
             yield
         finally:
+            extended = types.ModuleType("numpy", numpy.__doc__)
+            vars(extended).update(vars(numpy))
             for name in missing:
                 delattr(numpy, name)
+    if missing:
+        for module in [m for n, m in sys.modules.items() if f"{n}.".startswith(f"{package}.")]:
+            for name in [name for name, value in vars(module).items() if value is numpy]:
+                setattr(module, name, extended)
 
+
+# -------------------------------------------------------------------------------------- import
 
 if "mxnet" not in sys.modules:
     set_threads()
     load_gpu_libraries()
-with dropped_names_supplied():
-    import mxnet as mx
+elif "OMP_NUM_THREADS" not in os.environ:
+    warnings.warn(
+        "mxnet was imported before runtime and computes on half of the processors: "
+        "import runtime first",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+try:
+    with dropped_names("mxnet"):
+        import mxnet as mx
+except OSError as error:
+    if "libcuda.so" not in str(error):
+        raise
+    raise ImportError(
+        "MXNet's GPU build needs an NVIDIA driver and there is none: "
+        "install the CPU build, mxnet, instead"
+    ) from error
 
 __all__ = ["mx"]
