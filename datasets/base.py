@@ -1,0 +1,243 @@
+"""The in-memory form that every source of data is brought into, and its division into splits."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from errors import InputError
+
+IMAGE_SHAPE = (3, 32, 32)
+CHUNK = 10_000  # images looked at together, where all at once would cost memory
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images with their labels.
+
+    Parameters
+    ----------
+    images : numpy.ndarray
+        uint8, (N, 3, 32, 32), red, green, blue.
+    labels : numpy.ndarray
+        int32, (N,), counted from 0.
+
+    Raises
+    ------
+    InputError
+        If types or shapes are others.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __post_init__(self) -> None:
+        """Refuse arrays of another type or shape, which would train on nonsense."""
+        images, labels = self.images, self.labels
+        if images.dtype != np.uint8 or images.shape[1:] != IMAGE_SHAPE:
+            raise InputError(
+                f"images must be uint8 (N, 3, 32, 32), these are {images.dtype} {images.shape}"
+            )
+        if labels.dtype != np.int32 or labels.shape != images.shape[:1]:
+            raise InputError(
+                f"labels must be int32 {images.shape[:1]}, these are {labels.dtype} {labels.shape}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: np.ndarray) -> Split:
+        """Return a copy of the images and labels at these positions, in this order."""
+        return Split(self.images[indices], self.labels[indices])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A whole data set; make one by `make_dataset`.
+
+    Parameters
+    ----------
+    name : str
+        The source, as `get_dataset` knows it.
+    train, test : Split
+        Images and labels.
+    classes : tuple of str
+        Class names; label ``i`` means ``classes[i]``.
+    mean, std : numpy.ndarray
+        float32, (3,): of each channel over all pixels of the training images, in units of 0..255.
+    fingerprint : str
+        Hexadecimal SHA-256 over the arrays and the class names.
+    """
+
+    name: str
+    train: Split
+    test: Split
+    classes: tuple[str, ...]
+    mean: np.ndarray
+    std: np.ndarray
+    fingerprint: str
+
+    @property
+    def fill(self) -> np.ndarray:
+        """The mean colour as a pixel, uint8 (3,): what augmentation pads with."""
+        return np.rint(self.mean).astype(np.uint8)
+
+
+def make_dataset(
+    name: str,
+    train: Split,
+    test: Split,
+    classes: Sequence[str],
+    mean: ArrayLike | None = None,
+    std: ArrayLike | None = None,
+) -> Dataset:
+    """Check labels, compute what is missing, and return a `Dataset`.
+
+    Parameters
+    ----------
+    name : str
+        The source's name.
+    train, test : Split
+        Images and labels; both without gaps in memory from here on.
+    classes : sequence of str
+        Class names.
+    mean, std : array_like of float, (3,), optional
+        Published statistics, in units of 0..255; computed from the training images if omitted.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    InputError
+        If a split is empty, a label lies out of range, or a class has no images in a split.
+    """
+    for what, split in (("train", train), ("test", test)):
+        check_labels(split.labels, classes, f"{name}: {what}")
+    if mean is None or std is None:
+        mean, std = channel_statistics(train.images)
+    return Dataset(
+        name,
+        train,
+        test,
+        tuple(classes),
+        np.asarray(mean, np.float32),
+        np.asarray(std, np.float32),
+        _fingerprint(train, test, classes),
+    )
+
+
+def check_labels(
+    labels: np.ndarray, classes: Sequence[str], where: str, per_class: int | None = None
+) -> None:
+    """Raise `InputError` unless every label names a class and every class has its images.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray
+        Integers, (N,).
+    classes : sequence of str
+        Class names.
+    where : str
+        What the labels belong to, for the message.
+    per_class : int, optional
+        How many images each class must have; at least one if omitted.
+    """
+    wrong = np.flatnonzero((labels < 0) | (labels >= len(classes)))
+    if len(wrong):
+        raise InputError(
+            f"{where}: label {labels[wrong[0]]} of image {wrong[0]} is out of range, there are "
+            f"{len(classes)} classes: the file is damaged or of another data set"
+        )
+    counts = np.bincount(labels, minlength=len(classes))
+    odd = np.flatnonzero(counts == 0 if per_class is None else counts != per_class)
+    if len(odd):
+        raise InputError(
+            f"{where}: class {classes[odd[0]]!r} has {counts[odd[0]]} images, "
+            f"{'at least 1' if per_class is None else per_class} expected"
+        )
+
+
+def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of each channel over all pixels.
+
+    Counted in whole numbers, so the result does not depend on the order of summation. A channel
+    that is the same everywhere gets the deviation 1, so that it normalises to 0.
+
+    Parameters
+    ----------
+    images : numpy.ndarray
+        uint8, (N, 3, 32, 32).
+
+    Returns
+    -------
+    mean, std : numpy.ndarray
+        float64, (3,), in units of 0..255.
+    """
+    counts = np.zeros((3, 256), np.int64)
+    for start in range(0, len(images), CHUNK):
+        for channel in range(3):
+            pixels = images[start : start + CHUNK, channel].ravel()
+            counts[channel] += np.bincount(pixels, minlength=256)
+    values, total = np.arange(256), counts.sum(axis=1)
+    mean = counts @ values / total
+    variance = counts @ values**2 / total - mean**2
+    return mean, np.where(variance > 1e-6, np.sqrt(np.maximum(variance, 0)), 1.0)
+
+
+def split_validation(train: Split, val_size: int, seed: int) -> tuple[Split, Split, str]:
+    """Hold images out of a training set, the same share of every class.
+
+    Parameters
+    ----------
+    train : Split
+        What to divide.
+    val_size : int
+        How many images to hold out; 0 leaves the training set as it is.
+    seed : int
+        The same seed holds out the same images, under every NumPy.
+
+    Returns
+    -------
+    train, val : Split
+        Both in the order that the images had.
+    fingerprint : str
+        Hexadecimal SHA-256 of the positions held out and the number of images.
+
+    Raises
+    ------
+    InputError
+        If nothing would be left to train on.
+    """
+    if not 0 <= val_size < len(train):
+        raise InputError(
+            f"cannot hold {val_size} validation images out of {len(train)} training images: "
+            f"choose from 0 to {len(train) - 1}"
+        )
+    rng = np.random.RandomState([seed, 0x5911])  # a stream that NumPy has frozen
+    counts = np.bincount(train.labels)
+    shares = counts * val_size / len(train)
+    quotas = np.floor(shares).astype(int)
+    # Largest remainders first, ties in the order of the classes.
+    most = np.argsort(quotas - shares, kind="stable")[: val_size - quotas.sum()]
+    quotas[most] += 1
+    held_out = np.zeros(len(train), bool)
+    for label, quota in enumerate(quotas):
+        held_out[rng.permutation(np.flatnonzero(train.labels == label))[:quota]] = True
+    positions = np.flatnonzero(held_out).astype("<i8")
+    fingerprint = hashlib.sha256(f"{len(train)}:".encode() + positions.tobytes()).hexdigest()
+    return train.take(np.flatnonzero(~held_out)), train.take(positions), fingerprint
+
+
+def _fingerprint(train: Split, test: Split, classes: Sequence[str]) -> str:
+    digest = hashlib.sha256("\n".join(classes).encode())
+    for split in (train, test):
+        digest.update(f"\n{len(split)}\n".encode())
+        digest.update(split.labels.astype("<i4").tobytes())
+        digest.update(np.ascontiguousarray(split.images).data)
+    return digest.hexdigest()

@@ -1,0 +1,141 @@
+"""Batches: in a reproducible order and made ahead for training, in sequence for evaluation."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Iterator
+
+import numpy as np
+
+from datasets.augment import Augmentation, augment
+from datasets.base import Split
+from errors import InputError
+
+
+class TrainLoader:
+    """Shuffled, augmented batches of a training set.
+
+    A batch is a function of (seed, epoch, step, worker) alone, so any step can be repeated and a
+    run goes on after a stop as if nothing had happened. The workers of a job divide each batch
+    between them: no image is seen twice in an epoch, and no two workers draw alike.
+
+    Parameters
+    ----------
+    split : Split
+        The training images.
+    classes : int
+        Number of classes.
+    batch_size : int
+        Images a step over all workers together.
+    seed : int
+        Of order and augmentation, 0 to 2**32 - 1.
+    augmentation : Augmentation
+        May be replaced between epochs.
+    fill : numpy.ndarray
+        uint8, (3,): the mean colour.
+    worker, workers : int
+        Which of how many processes this is.
+
+    Attributes
+    ----------
+    steps_per_epoch : int
+        Whole batches in an epoch; the images left over differ from epoch to epoch.
+
+    Raises
+    ------
+    InputError
+        If there are fewer images than a batch, or the workers cannot share a batch evenly.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        classes: int,
+        batch_size: int,
+        seed: int,
+        augmentation: Augmentation,
+        fill: np.ndarray,
+        worker: int = 0,
+        workers: int = 1,
+    ) -> None:
+        if len(split) < batch_size:
+            raise InputError(
+                f"{len(split)} training images do not fill one batch of {batch_size}: "
+                "choose a smaller batch size"
+            )
+        if batch_size < 1 or batch_size % workers:
+            raise InputError(
+                f"a batch of {batch_size} cannot be shared by {workers} workers: "
+                f"choose a multiple of {workers}"
+            )
+        self.split = split
+        self.classes = classes
+        self.batch_size = batch_size
+        self.seed = seed
+        self.augmentation = augmentation
+        self.fill = np.asarray(fill, np.uint8)
+        self.worker = worker
+        self.workers = workers
+        self.steps_per_epoch = len(split) // batch_size
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield this worker's share of each batch of an epoch.
+
+        The next batch is made by a thread while the caller works on the last one. The thread ends
+        with the iterator, also if that is closed early, and an error in it is raised here.
+
+        Parameters
+        ----------
+        epoch : int
+            Which epoch, from 0.
+        start_step : int
+            Where to begin, from 0.
+
+        Yields
+        ------
+        images : numpy.ndarray
+            (batch_size / workers, 3, 32, 32), uint8, or float32 in 0..255 with mixup.
+        targets : numpy.ndarray
+            float32, (batch_size / workers, classes).
+        """
+        order = np.random.RandomState([self.seed, epoch]).permutation(len(self.split))
+        augmentation = self.augmentation
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches") as thread:
+            upcoming = None
+            for step in range(start_step, self.steps_per_epoch):
+                ready = upcoming or thread.submit(self._batch, order, augmentation, epoch, step)
+                if step + 1 < self.steps_per_epoch:
+                    upcoming = thread.submit(self._batch, order, augmentation, epoch, step + 1)
+                yield ready.result()
+
+    def _batch(
+        self, order: np.ndarray, augmentation: Augmentation, epoch: int, step: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        share = self.batch_size // self.workers
+        start = step * self.batch_size + self.worker * share
+        chosen = order[start : start + share]
+        rng = np.random.RandomState([self.seed, epoch, step, self.worker])
+        images, labels = self.split.images[chosen], self.split.labels[chosen]
+        return augment(images, labels, self.classes, augmentation, rng, self.fill)
+
+
+def batches(split: Split, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield images and labels in their order, without copying; the last batch may be smaller.
+
+    Parameters
+    ----------
+    split : Split
+        What to go through.
+    batch_size : int
+        Images a batch.
+
+    Yields
+    ------
+    images : numpy.ndarray
+        uint8, (N, 3, 32, 32).
+    labels : numpy.ndarray
+        int32, (N,).
+    """
+    for start in range(0, len(split), batch_size):
+        stop = start + batch_size
+        yield split.images[start:stop], split.labels[start:stop]
