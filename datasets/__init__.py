@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from datasets.augment import Augmentation, augment
+from datasets.augment import Augmentation
 from datasets.base import Dataset, Split, split_validation
 from datasets.cifar import CIFAR10, load_cifar
 from datasets.loader import TrainLoader, batches
@@ -20,7 +20,6 @@ __all__ = [
     "Dataset",
     "Split",
     "TrainLoader",
-    "augment",
     "batches",
     "default_data_dir",
     "get_dataset",

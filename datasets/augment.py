@@ -91,11 +91,10 @@ def augment(
     targets : numpy.ndarray
         float32, (N, classes): the probability of each class.
     """
-    if augmentation.crop:
-        images = _random_crop(images, rng, fill)
+    images = _random_crop(images, rng, fill) if augmentation.crop else images.copy()
     if augmentation.flip:
         mirrored = rng.randint(0, 2, len(images)).astype(bool)
-        images = np.where(mirrored[:, None, None, None], images[..., ::-1], images)
+        images[mirrored] = images[mirrored][..., ::-1]
     if augmentation.cutout:
         images = _cutout(images, augmentation.cutout, rng, fill)
     targets = _smooth_one_hot(labels, classes, augmentation.label_smoothing)
@@ -105,7 +104,7 @@ def augment(
         images, targets = _mixup(images, targets, augmentation.mixup, rng)
     elif augmentation.cutmix:
         images, targets = _cutmix(images, targets, augmentation.cutmix, rng)
-    return np.ascontiguousarray(images), targets
+    return images, targets
 
 
 def _random_crop(images: np.ndarray, rng: np.random.RandomState, fill: np.ndarray) -> np.ndarray:
