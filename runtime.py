@@ -146,25 +146,23 @@ def _removed(name: str) -> Callable[..., None]:
     return function
 
 
-# What MXNet takes from NumPy, some of it only when a function is called, and NumPy 1.20 (the
-# functions of finance), 1.24 (bool, int) or 2.0 dropped.
+# What MXNet takes from NumPy, some of it only when one of its functions is called, and NumPy 1.20
+# (mirr to rate), 1.24 (bool, int, float) or 2.0 dropped; float is for GluonCV alone.
 DROPPED_NAMES = {
     "bool": bool,
     "int": int,
+    "float": float,
     "PZERO": 0.0,
     "NZERO": -0.0,
     "PINF": numpy.inf,
     "NINF": -numpy.inf,
     "Inf": numpy.inf,
-    "infty": numpy.inf,
+    "NAN": numpy.nan,
     "NaN": numpy.nan,
-    "float_": numpy.float64,
     "alltrue": numpy.all,
     "sometrue": numpy.any,
     "product": numpy.prod,
-    "cumproduct": numpy.cumprod,
     "round_": numpy.round,
-    "row_stack": numpy.vstack,
     "compat": types.SimpleNamespace(basestring=(str, bytes)),
     **{name: _removed(name) for name in ("mirr", "msort", "npv", "pmt", "ppmt", "pv", "rate")},
 }
@@ -177,6 +175,7 @@ def dropped_names(package: str) -> Iterator[None]:
     NumPy itself is as before when the block ends. In the modules of the package that the block
     imported, ``numpy`` then stands for a copy of its namespace that has the names. Warnings are
     off inside: those that MXNet causes as it is imported concern nobody who can change it.
+    GluonCV imports without this, but its detection nets and HRNet need it beside NumPy 1.24.
 
     Parameters
     ----------
