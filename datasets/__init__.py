@@ -10,7 +10,7 @@ from pathlib import Path
 
 from datasets.augment import Augmentation
 from datasets.base import Dataset, Split, split_validation
-from datasets.cifar import CIFAR10, load_cifar
+from datasets.cifar import CIFAR10, CIFAR100, load_cifar
 from datasets.loader import TrainLoader, batches
 from datasets.shapes import load_shapes
 from errors import InputError, nearest
@@ -27,7 +27,7 @@ __all__ = [
     "split_validation",
 ]
 
-_CIFAR = {source.name: source for source in (CIFAR10,)}
+_CIFAR = {source.name: source for source in (CIFAR10, CIFAR100)}
 
 
 def list_datasets() -> list[str]:

@@ -17,20 +17,16 @@ SLACK = 1 << 20  # bytes of headers, read-me files and padding that an archive m
 _READ = 1 << 20
 
 
-def check_archive(path: Path, digests: Mapping[str, str]) -> None:
-    """Raise `InputError` unless an archive has the checksums that are known for it.
-
-    A file of the same name with ``.sha256`` behind it, as `sha256sum` writes it, names another
-    archive to accept, such as one that you packed yourself.
+def check_archive(path: Path, expected: Mapping[str, str]) -> None:
+    """Raise `InputError` unless an archive has these checksums.
 
     Parameters
     ----------
     path : Path
         The archive.
-    digests : mapping of str to str
+    expected : mapping of str to str
         Hexadecimal digest by algorithm.
     """
-    expected = own_digest(path) or digests
     actual = {algorithm: hashlib.new(algorithm) for algorithm in expected}
     with open_regular(path) as file:
         for block in iter(lambda: file.read(_READ), b""):
@@ -47,6 +43,9 @@ def check_archive(path: Path, digests: Mapping[str, str]) -> None:
 
 def own_digest(path: Path) -> dict[str, str] | None:
     """Return the checksum in the ``.sha256`` file beside an archive, None where there is none.
+
+    Such a file, as `sha256sum` writes it, names an archive to accept instead of the official one,
+    for example one that you packed yourself.
 
     Raises
     ------

