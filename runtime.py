@@ -20,7 +20,7 @@ import sys
 import types
 import warnings
 from pathlib import Path, PurePosixPath
-from typing import Callable, Iterator
+from typing import Any, Callable, Iterator
 
 import numpy
 
@@ -148,7 +148,7 @@ def _removed(name: str) -> Callable[..., None]:
 
 # What MXNet takes from NumPy, some of it only when one of its functions is called, and NumPy 1.20
 # (mirr to rate), 1.24 (bool, int, float) or 2.0 dropped; float is for GluonCV alone.
-DROPPED_NAMES = {
+DROPPED_NAMES: dict[str, Any] = {
     "bool": bool,
     "int": int,
     "float": float,

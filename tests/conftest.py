@@ -4,4 +4,18 @@ from __future__ import annotations
 
 import os
 
+import pytest
+from hypothesis import settings
+
 os.environ.setdefault("MPLBACKEND", "Agg")  # no test opens a window
+
+settings.register_profile("project", deadline=None)  # nothing here depends on a machine's speed
+settings.load_profile("project")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def mxnet_home(tmp_path_factory):
+    """Keep tests, and what they start, away from the data sets in the user's own MXNet folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MXNET_HOME", str(tmp_path_factory.mktemp("mxnet_home")))
+        yield

@@ -1,0 +1,293 @@
+"""MXNet uses all cores, finds the CUDA of the wheels, and bears a NumPy that dropped names."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import runtime
+from runtime import mx
+
+import kiwisolver
+import numpy
+import pytest
+from mxnet.gluon.contrib.estimator import CheckpointHandler
+
+ROOT = Path(runtime.__file__).resolve().parent
+
+
+def run_python(code: str, folder: Path, check: bool = True, **environment: str):
+    """Run code in a new process that imports from a folder first and knows no OMP_NUM_THREADS."""
+    inherited = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**inherited, "PYTHONPATH": str(folder), **environment},
+        capture_output=True,
+        text=True,
+    )
+    assert not check or result.returncode == 0, result.stderr
+    return result
+
+
+@pytest.fixture
+def site(tmp_path):
+    """A folder with runtime.py alone, as another project would copy it, and a stand-in MXNet."""
+    shutil.copy(ROOT / "runtime.py", tmp_path)
+    (tmp_path / "mxnet").mkdir()
+    (tmp_path / "mxnet" / "__init__.py").write_text("")
+    return tmp_path
+
+
+# ------------------------------------------------------------------------------------- threads
+
+
+def test_importing_sets_the_threads_that_mxnet_reads():
+    code = "from runtime import mx; import os; print(mx.__version__, os.environ['OMP_NUM_THREADS'])"
+    assert run_python(code, ROOT).stdout.split() == ["1.9.1", str(runtime.physical_cores())]
+
+
+def test_the_users_number_of_threads_stays(site):
+    code = "import runtime, os; print(os.environ['OMP_NUM_THREADS'])"
+    assert run_python(code, site, OMP_NUM_THREADS="7").stdout == "7\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
+def test_a_process_bound_to_one_core_gets_one_thread(site):
+    code = (
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});"
+        "import runtime; print(os.environ['OMP_NUM_THREADS'])"
+    )
+    assert run_python(code, site).stdout == "1\n"
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """A machine of eight processors, two to a core; ``write`` adds a file to its /sys or /proc."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+
+    def write(path: str, text: str) -> None:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+
+    for processor in range(8):
+        siblings = f"{processor % 4},{processor % 4 + 4}\n"
+        write(f"sys/devices/system/cpu/cpu{processor}/topology/thread_siblings_list", siblings)
+    return write
+
+
+def test_two_hardware_threads_are_one_core(machine, tmp_path, monkeypatch):
+    assert runtime.physical_cores(str(tmp_path)) == 4
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 4, 5}, raising=False)
+    assert runtime.physical_cores(str(tmp_path)) == 2
+
+
+def test_where_the_kernel_tells_nothing_every_processor_is_a_core(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2}, raising=False)
+    assert runtime.physical_cores(str(tmp_path)) == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert runtime.physical_cores(str(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"), [("max 100000", 4), ("250000 100000", 2), ("900000 100000", 4)]
+)
+def test_a_containers_cpu_limit_counts(machine, tmp_path, quota, cores):
+    machine("proc/self/cgroup", "0::/\n")
+    machine("sys/fs/cgroup/cpu.max", quota)
+    assert runtime.physical_cores(str(tmp_path)) == cores
+
+
+def test_the_tightest_limit_above_the_process_counts_and_leaves_one_core(machine, tmp_path):
+    machine("proc/self/cgroup", "0::/jobs/ours\n")
+    machine("sys/fs/cgroup/jobs/ours/cpu.max", "max 100000")
+    machine("sys/fs/cgroup/jobs/cpu.max", "50000 100000")
+    assert runtime.physical_cores(str(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(("quota", "cores"), [("-1", 4), ("300000", 3)])
+def test_limits_of_control_groups_version_1_count(machine, tmp_path, quota, cores):
+    machine("proc/self/cgroup", "3:cpuset:/\n2:cpu,cpuacct:/docker/ab12\n0::/\n")
+    machine("sys/fs/cgroup/cpu/cpu.cfs_quota_us", quota)  # a container sees its group as the root
+    machine("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000")
+    assert runtime.physical_cores(str(tmp_path)) == cores
+
+
+def test_mxnet_imported_too_early_is_told(site):
+    code = "import mxnet, runtime; print(runtime.mx is mxnet)"
+    result = run_python(code, site)
+    assert result.stdout == "True\n"
+    assert "import runtime first" in result.stderr
+    assert run_python(code, site, OMP_NUM_THREADS="2").stderr == ""
+
+
+# ------------------------------------------------------------------------------- GPU libraries
+
+
+def install_gpu_build(site: Path, libraries) -> list[str]:
+    """Lay out stand-in shared objects as the wheels do; return their paths in loading order."""
+    (site / "mxnet_cu112-1.9.1.dist-info").mkdir()
+    shared_object = kiwisolver._cext.__file__  # any will do
+    paths = [site / "nvidia" / library for library in libraries]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(shared_object, path)
+    return [str(path) for path in paths]
+
+
+LOADED = "import runtime, json; print(json.dumps(runtime.load_gpu_libraries()))"
+
+
+def test_the_gpu_builds_libraries_are_loaded_from_the_wheels(site):
+    paths = install_gpu_build(site, runtime.GPU_LIBRARIES)
+    assert json.loads(run_python(LOADED, site).stdout) == paths
+
+
+def test_a_library_that_no_wheel_brings_is_left_to_the_loader(site):
+    paths = install_gpu_build(site, [p for p in runtime.GPU_LIBRARIES if "nccl" not in p])
+    assert json.loads(run_python(LOADED, site).stdout) == paths
+
+
+def test_the_cpu_build_loads_no_gpu_library(site):
+    install_gpu_build(site, runtime.GPU_LIBRARIES)
+    (site / "mxnet_cu112-1.9.1.dist-info").rename(site / "mxnet-1.9.1.dist-info")
+    assert json.loads(run_python(LOADED, site).stdout) == []
+
+
+def test_a_damaged_library_is_named(site):
+    cudnn = install_gpu_build(site, runtime.GPU_LIBRARIES)[-1]
+    Path(cudnn).write_bytes(b"half a download")
+    result = run_python("import runtime", site, check=False)
+    assert result.returncode == 1
+    assert cudnn in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler to make the stand-ins")
+def test_libraries_that_need_each_other_are_found_without_a_search_path(site):
+    """MXNet is linked against sonames only: an earlier library must be in the process by name."""
+    (site / "mxnet_cu112-1.9.1.dist-info").mkdir()
+    built: list[str] = []
+    for library in runtime.GPU_LIBRARIES:
+        path = site / "nvidia" / library
+        path.parent.mkdir(parents=True, exist_ok=True)
+        name = f"f{len(built)}"
+        source = f"int {name}(void) {{ return 1; }}\n"
+        if built:
+            source = f"int f{len(built) - 1}(void);\n" + source.replace(
+                "1;", f"f{len(built) - 1}();"
+            )
+        (site / "stand_in.c").write_text(source)
+        command = ["cc", "-shared", "-fPIC", f"-Wl,-soname,{path.name}", "-o", str(path)]
+        subprocess.run([*command, str(site / "stand_in.c"), *built[-1:]], check=True)
+        built.append(str(path))
+    (site / "mxnet" / "__init__.py").write_text(
+        f"import ctypes\nprint(ctypes.CDLL({path.name!r}).f{len(built) - 1}())\n"
+    )
+    assert run_python("import runtime", site).stdout == "1\n"
+
+
+def test_a_missing_driver_is_told(site):
+    message = "libcuda.so.1: cannot open shared object file: No such file or directory"
+    (site / "mxnet" / "__init__.py").write_text(f"raise OSError({message!r})")
+    result = run_python("import runtime", site, check=False)
+    assert result.stderr.splitlines()[-1].startswith("ImportError: MXNet's GPU build needs an NVID")
+    (site / "mxnet" / "__init__.py").write_text("raise OSError('libfoo.so: cannot open')")
+    result = run_python("import runtime", site, check=False)
+    assert result.stderr.splitlines()[-1] == "OSError: libfoo.so: cannot open"
+
+
+# ------------------------------------------------------------------------------- dropped names
+
+
+@pytest.fixture
+def newer_numpy(monkeypatch):
+    """Take from this process's NumPy every name that some release dropped."""
+
+    def absent(name: str):
+        raise AttributeError(f"module 'numpy' has no attribute {name!r}")
+
+    monkeypatch.setattr(numpy, "__getattr__", absent)
+    for name in runtime.DROPPED_NAMES:
+        monkeypatch.delattr(numpy, name, raising=False)
+
+
+@pytest.fixture
+def old_package(tmp_path, monkeypatch):
+    """A package written for NumPy 1.19, which takes names when imported and when called."""
+    package = tmp_path / "old_package"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "import warnings\n"
+        "import numpy as np\n"
+        "warnings.warn('old', DeprecationWarning)\n"
+        "from . import inner\n"
+        f"names = {{name: getattr(np, name) for name in {list(runtime.DROPPED_NAMES)}}}\n"
+    )
+    (package / "inner.py").write_text(
+        "import numpy\n\ndef later():\n    return numpy.full(2, numpy.Inf), numpy.bool(1)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield "old_package"
+    for name in [name for name in sys.modules if name.startswith("old_package")]:
+        del sys.modules[name]
+
+
+def test_a_package_finds_the_dropped_names_and_nobody_else_does(newer_numpy, old_package):
+    before = dict(vars(numpy))
+    with runtime.dropped_names(old_package):
+        package = importlib.import_module(old_package)
+    assert set(package.names) == set(runtime.DROPPED_NAMES)
+    assert vars(numpy) == before
+    assert not [name for name in runtime.DROPPED_NAMES if hasattr(numpy, name)]
+    values, truth = package.inner.later()
+    assert numpy.isinf(values).all()
+    assert truth is True
+    assert package.inner.numpy.float32 is numpy.float32
+
+
+def test_the_names_are_taken_back_when_the_import_fails(newer_numpy):
+    with pytest.raises(ImportError), runtime.dropped_names("nothing"):
+        raise ImportError("broken")
+    assert not hasattr(numpy, "PINF")
+
+
+def test_names_that_numpy_still_has_are_left_as_they_are(old_package):
+    before = {name: vars(numpy)[name] for name in runtime.DROPPED_NAMES if name in vars(numpy)}
+    with runtime.dropped_names(old_package):
+        package = importlib.import_module(old_package)
+    for name, value in before.items():
+        assert vars(numpy)[name] is value
+        assert package.names[name] is value or value != value
+
+
+def test_a_function_that_numpy_removed_says_so():
+    with pytest.raises(NotImplementedError, match=r"numpy\.pmt was removed"):
+        runtime.DROPPED_NAMES["pmt"](0.1, 12, 100)
+
+
+def test_importing_mxnet_leaves_numpy_and_the_warnings_as_they_were():
+    code = (
+        "import numpy, warnings\n"
+        "warnings.simplefilter('error')\n"
+        "filters, names = list(warnings.filters), set(dir(numpy))\n"
+        "import runtime\n"
+        "assert not (set(dir(numpy)) - names) & set(runtime.DROPPED_NAMES)\n"
+        "assert warnings.filters == filters\n"
+    )
+    run_python(code, ROOT)
+
+
+def test_mxnets_functions_find_the_names_when_they_are_called():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NumPy 1.23 deprecates what later ones dropped
+        assert mx.np.full((2,), True).dtype == numpy.bool_
+        assert mx.np.pad(mx.np.ones((2, 2)), ((1, 1), (1, 1)), mode="constant").shape == (4, 4)
+        accuracy = mx.metric.Accuracy()
+        handler = CheckpointHandler(".", monitor=accuracy, save_best=True, mode="max")
+        assert handler.best == -numpy.inf
