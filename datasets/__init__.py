@@ -11,6 +11,8 @@ from pathlib import Path
 from datasets.augment import Augmentation
 from datasets.base import Dataset, Split, split_validation
 from datasets.cifar import CIFAR10, CIFAR100, load_cifar
+from datasets.folder import load_folder
+from datasets.kaggle import is_kaggle, load_kaggle
 from datasets.loader import TrainLoader, batches
 from datasets.shapes import load_shapes
 from errors import InputError, nearest
@@ -32,7 +34,7 @@ _CIFAR = {source.name: source for source in (CIFAR10, CIFAR100)}
 
 def list_datasets() -> list[str]:
     """Return the names that `get_dataset` knows."""
-    return [*_CIFAR, "shapes"]
+    return [*_CIFAR, "shapes", "folder"]
 
 
 def default_data_dir(name: str) -> Path:
@@ -51,7 +53,9 @@ def get_dataset(
     name : str
         One of `list_datasets`.
     data_dir : str or path, optional
-        Where it is, or is to be downloaded to; `default_data_dir` if omitted.
+        Where it is; CIFAR is downloaded there if it is not. Where omitted, CIFAR is in
+        `default_data_dir`. For ``folder``, the images' folder, in class folders or as Kaggle has
+        them.
     seed : int
         Of the set that is drawn, ``shapes``.
 
@@ -66,9 +70,15 @@ def get_dataset(
     """
     if name == "shapes":
         return load_shapes(seed)
+    if name not in list_datasets():
+        known = list_datasets()
+        raise InputError(
+            f"unknown data set {name!r}:{nearest(name, known)} there are {', '.join(known)}"
+        )
+    if data_dir is not None and not os.path.isdir(data_dir):
+        raise InputError(f"there is no folder {data_dir}: make it, or correct --data-dir")
     if name in _CIFAR:
         return load_cifar(_CIFAR[name], Path(data_dir or default_data_dir(name)))
-    known = list_datasets()
-    raise InputError(
-        f"unknown data set {name!r}:{nearest(name, known)} there are {', '.join(known)}"
-    )
+    if data_dir is None:
+        raise InputError("--dataset folder needs --data-dir: the folder that the images are in")
+    return load_kaggle(Path(data_dir)) if is_kaggle(Path(data_dir)) else load_folder(Path(data_dir))

@@ -153,7 +153,7 @@ def _append(
     limit = size or UNKNOWN_SIZE
     began, begun_at = time.monotonic(), have
     with open(partial, "ab" if have else "wb") as file, tqdm(
-        desc=partial.stem, initial=have, total=total, unit="B", unit_scale=True, unit_divisor=1024
+        desc=partial.stem, initial=have, total=total, unit="B", unit_scale=True, disable=None
     ) as bar:
         for block in response.raw.stream(_BLOCK, decode_content=False):
             have += len(block)

@@ -59,10 +59,10 @@ def read_regular(path: Path, limit: int) -> bytes:
         If it cannot be read or is longer.
     """
     with open_regular(path) as file, one_line(path, "cannot be read"):
-        content = file.read(limit + 1)
-    if len(content) > limit:
-        raise InputError(f"{path} is longer than {limit:,} bytes: not a file of this data set")
-    return content
+        length = os.fstat(file.fileno()).st_size
+        if length > limit:
+            raise InputError(f"{path} has {length:,} bytes, {limit:,} at most are expected")
+        return file.read(length)
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:

@@ -1,0 +1,146 @@
+"""Image files of any kind as 32 x 32 colour pixels."""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Sequence
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from datasets.base import IMAGE_SHAPE
+from datasets.files import read_regular
+from errors import InputError
+
+SIDE = IMAGE_SHAPE[-1]
+MAX_BYTES = 1 << 26  # of a file
+MAX_PIXELS = 1 << 25  # decoded, at 4 bytes each and with a converted copy: some 300 MB a thread
+GROUND = (128, 128, 128)  # seen through transparent pixels: near 0 once normalised
+_CHUNK = 64  # files a task
+_ORIENTATION = 0x0112  # the EXIF tag
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Read an image file in any format that Pillow reads, except those it needs Ghostscript for.
+
+    The first frame of an animation; turned upright as EXIF says; transparent pixels over grey;
+    16 bits reduced to the upper 8; CMYK, palettes and grey converted to RGB; then resized to
+    32 x 32, without regard to its proportions, by Pillow's antialiased bicubic filter. An image of
+    that size already keeps its pixels as they are.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8, (3, 32, 32).
+
+    Raises
+    ------
+    InputError
+        If it is unreadable, broken, or larger than `MAX_BYTES` or `MAX_PIXELS`.
+    """
+    content = read_regular(Path(path), MAX_BYTES)
+    try:
+        with Image.open(io.BytesIO(content), formats=_formats()) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise InputError(f"{path}: {image.size} pixels are more than {MAX_PIXELS:,}")
+            pixels = np.asarray(_square(_to_rgb(image)))
+    except InputError:
+        raise
+    except Exception as error:  # Pillow's readers raise nearly everything on a broken file
+        reason = " ".join(str(error).replace(repr(error.args), "").split()) or type(error).__name__
+        raise InputError(f"{path} is not an image that can be read: {reason:.120}") from error
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def read_images(paths: Sequence[Path], what: str) -> np.ndarray:
+    """Read many image files, in parallel and with a progress bar.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        The files.
+    what : str
+        What they are, for the progress bar.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8, (N, 3, 32, 32).
+
+    Raises
+    ------
+    InputError
+        Naming the first files that cannot be read, and how many there are.
+    """
+    images = np.empty((len(paths), *IMAGE_SHAPE), np.uint8)
+
+    def read(start: int) -> list[str]:
+        mistakes = []
+        for index in range(start, min(start + _CHUNK, len(paths))):
+            try:
+                images[index] = read_image(paths[index])
+            except InputError as error:
+                mistakes.append(str(error))
+        return mistakes
+
+    mistakes = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(
+        desc=what, total=len(paths), unit="image", disable=None
+    ) as bar:
+        for some in pool.map(read, range(0, len(paths), _CHUNK)):
+            mistakes += some
+            bar.update(min(_CHUNK, len(paths) - bar.n))
+    if mistakes:
+        more = f" (and {len(mistakes) - 3} more)" if len(mistakes) > 3 else ""
+        raise InputError("; ".join(mistakes[:3]) + more)
+    return images
+
+
+@functools.lru_cache(maxsize=None)
+def _formats() -> tuple[str, ...]:
+    """Return all formats but Encapsulated PostScript, which Pillow has Ghostscript run."""
+    Image.init()
+    # They are tried in this order, and nearly every file is one of the first two.
+    return ("JPEG", "PNG", *(name for name in Image.ID if name not in ("JPEG", "PNG", "EPS")))
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    sixteen = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
+    turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+    if sixteen:
+        upright = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        raise ValueError("32 bits a pixel have no known white: convert it to 8 bits")
+    elif image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        upright = Image.new("RGB", image.size, GROUND)
+        upright.paste(rgba, mask=rgba.getchannel("A"))
+    else:
+        upright = image.convert("RGB")
+    return upright.transpose(turn) if turn is not None else upright
+
+
+def _square(image: Image.Image) -> Image.Image:
+    image = image.convert("RGB")
+    if image.size == (SIDE, SIDE):
+        return image
+    return image.resize((SIDE, SIDE), Image.Resampling.BICUBIC)

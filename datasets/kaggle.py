@@ -1,0 +1,128 @@
+"""The layout of Kaggle's CIFAR-10 competition: train/<id>.png, trainLabels.csv, test/<id>.png."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from pathlib import Path
+from typing import Iterator
+
+import numpy as np
+
+from datasets.base import CHUNK, Dataset, Split, make_dataset, split_validation
+from datasets.cache import read_cached
+from datasets.files import one_line, read_regular
+from datasets.images import read_images
+from errors import InputError
+
+LABELS = "trainLabels.csv"
+TEST_SHARE = 10  # one labelled image in so many is for testing
+_MAX_BYTES = 1 << 26
+
+
+def is_kaggle(data_dir: Path) -> bool:
+    """Return whether a folder is laid out like Kaggle's."""
+    return os.path.isfile(data_dir / LABELS)
+
+
+def load_kaggle(data_dir: Path) -> Dataset:
+    """Read the labelled images.
+
+    Kaggle keeps the labels of its test images, so a tenth of the labelled ones, of every class as
+    many and always the same ones, are the test split. Class names are in alphabetical order.
+
+    Parameters
+    ----------
+    data_dir : Path
+        The folder that ``trainLabels.csv`` is in.
+
+    Returns
+    -------
+    Dataset
+        Named ``folder``, as the option that reads it.
+
+    Raises
+    ------
+    InputError
+        If the table or an image is missing or damaged.
+    """
+    names = _read_labels(data_dir / LABELS)
+    classes = sorted(set(names.values()))
+    if len(classes) < 2:
+        raise InputError(f"{data_dir / LABELS} names {len(classes)} classes, at least 2 needed")
+    images = read_cached(data_dir, [data_dir / "train" / f"{number}.png" for number in names])
+    labels = np.array([classes.index(name) for name in names.values()], np.int32)
+    train, test, _ = split_validation(Split(images, labels), len(names) // TEST_SHARE, seed=0)
+    return make_dataset("folder", train, test, classes)
+
+
+def unlabelled_ids(data_dir: Path) -> list[int]:
+    """Return the numbers of the images to be labelled, in order.
+
+    Parameters
+    ----------
+    data_dir : Path
+        The folder that ``test`` is in.
+
+    Returns
+    -------
+    list of int
+
+    Raises
+    ------
+    InputError
+        If there are none.
+    """
+    folder = data_dir / "test"
+    with one_line(folder, "cannot be read"):
+        stems = [name[: -len(".png")] for name in os.listdir(folder) if name.endswith(".png")]
+    ids = sorted(int(stem) for stem in stems if stem.isdecimal() and stem.isascii())
+    if not ids:
+        raise InputError(f"{folder} holds no images of the name <id>.png: not Kaggle's layout")
+    return ids
+
+
+def unlabelled_images(data_dir: Path) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Yield the images to be labelled, 10,000 at a time, of Kaggle's 300,000.
+
+    Parameters
+    ----------
+    data_dir : Path
+        The folder that ``test`` is in.
+
+    Yields
+    ------
+    ids : list of int
+        The images' numbers.
+    images : numpy.ndarray
+        uint8, (N, 3, 32, 32).
+
+    Raises
+    ------
+    InputError
+        If there are none, or one cannot be read.
+    """
+    ids = unlabelled_ids(data_dir)
+    for start in range(0, len(ids), CHUNK):
+        some = ids[start : start + CHUNK]
+        what = f"images {start + 1} to {start + len(some)} of {len(ids)}"
+        yield some, read_images([data_dir / "test" / f"{number}.png" for number in some], what)
+
+
+def _read_labels(path: Path) -> dict[str, str]:
+    """Return the class name by the image's number, in the order of the table."""
+    text = io.StringIO(read_regular(path, _MAX_BYTES).decode("utf-8-sig", "replace"), newline="")
+    names: dict[str, str] = {}
+    try:
+        rows = csv.reader(text, strict=True)
+        if next(rows, None) != ["id", "label"]:
+            raise InputError(f"{path} does not begin with the line id,label")
+        for row in rows:
+            # Digits alone, so that no entry leads out of the folder.
+            if len(row) != 2 or not (row[0].isdecimal() and row[0].isascii()) or row[0] in names:
+                raise InputError(f"{path}, line {rows.line_num}: not a new number and its label")
+            names[row[0]] = row[1]
+    except csv.Error as error:
+        raise InputError(f"{path}, line {rows.line_num}: {error}") from error
+    return names
