@@ -1,33 +1,46 @@
 """Take a trained net out of this repository: as an MXNet symbol, or as ONNX.
 
-python export.py runs/NAME --format symbol     # runs/NAME/export/model-symbol.json and its like
-python export.py runs/NAME --format onnx       # runs/NAME/export/model.onnx
+    python export.py runs/NAME --format symbol     # runs/NAME/export/model-symbol.json and its like
+    python export.py runs/NAME --format onnx       # runs/NAME/export/model.onnx
+
+Nothing is reported as written before it has been loaded again and has given the net's own logits.
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import json
 import os
 import shutil
+import sys
+import tempfile
 import warnings
 from pathlib import Path
-from typing import Any, Mapping, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 
 from runtime import mx
 
 import numpy as np
 from mxnet import gluon
 
+from artefacts import MODEL_FILE, SYMBOL_FILES, load_trained
 from checkpoints import current_value, save_arrays
-from errors import InputError
+from errors import InputError, command_line
 from models import portable_symbol
 from utils import normalise as normalise_images
 from utils import sha256, sync_folder, to_json, write_synced, writing
 
-SYMBOL_FILES = ("model-symbol.json", "model-0000.params", "model.json")
 # Largest difference allowed between an export and its net: a share of the largest logit (or of 1,
 # where all logits are smaller). Float32 sums in another order differ by about a tenth of this.
 TOLERANCE = 1e-5
-_TEST_IMAGES = 16
+OPSET = 13  # the newest whose operators mxnet.onnx knows
+_IR_VERSION = 7  # of the files of opset 13: every onnxruntime since 1.6 reads them
+_SYMBOL_BATCH = 16
+_ONNX_BATCHES = (1, 64)
+
+
+# -------------------------------------------------------------------------------------- graph
 
 
 def portable_graph(
@@ -60,12 +73,7 @@ def portable_graph(
         }
         offset, scale = (mx.sym.var(name, shape=shape) for name in constants)
         data = mx.sym.broadcast_mul(mx.sym.broadcast_sub(data, offset), scale)
-    # On a CPU, Module fuses a convolution with an addition of this kind and then, in GluonCV's
-    # cifar_resnet*_v2, overwrites what another operator has yet to read.
-    graph = (
-        portable_symbol(net, data).tojson().replace('"op": "elemwise_add"', '"op": "broadcast_add"')
-    )
-    symbol = mx.sym.load_json(graph)
+    symbol = _rewritten(portable_symbol(net, data))
     values = {p.name: current_value(p) for p in net.collect_params().values()}
     values.update(constants)
     kinds = [("arg", name) for name in symbol.list_arguments() if name != "data"]
@@ -74,19 +82,62 @@ def portable_graph(
     return symbol, arrays
 
 
-def make_pixels(count: int = _TEST_IMAGES) -> np.ndarray:
+def _rewritten(symbol: Any) -> Any:
+    """Return a graph of the same function without two operators that others stumble over."""
+    graph = json.loads(symbol.tojson())
+    for node in graph["nodes"]:
+        if node["op"] == "elemwise_add":
+            # On a CPU, Module fuses a convolution with this addition, and then overwrites what
+            # another operator has yet to read: GluonCV's cifar_resnet20_v2 was wrong by 17 %.
+            node["op"] = "broadcast_add"
+        elif node["op"] == "mean":
+            # Only linear layers follow, which flatten. Without the axes, mxnet.onnx would write
+            # eleven nodes that compute a shape.
+            node["attrs"]["keepdims"] = "True"
+    return mx.sym.load_json(json.dumps(graph))
+
+
+def describe(
+    classes: Sequence[str],
+    mean: np.ndarray,
+    std: np.ndarray,
+    normalise: bool,
+    extra: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Return what a user of an export has to know, as ``model.json`` and ONNX metadata have it."""
+    return {
+        **(extra or {}),
+        "classes": list(classes),
+        "mean": [float(value) for value in mean],
+        "std": [float(value) for value in std],
+        "input": {
+            "name": "data",
+            "shape": ["N", 3, 32, 32],
+            "type": "float32",
+            "channels": "RGB",
+            "range": "0 to 255" if normalise else "(pixel - mean) / std",
+        },
+        "normalised_input": not normalise,
+        "output": "logits (N, classes); their softmax is the probabilities",
+    }
+
+
+# --------------------------------------------------------------------------------- comparison
+
+
+def make_pixels(count: int) -> np.ndarray:
     """Return random images to compare nets on: float32 (count, 3, 32, 32), 0 to 255."""
     return np.random.RandomState(0).randint(0, 256, (count, 3, 32, 32)).astype(np.float32)
 
 
-def difference(outputs: np.ndarray, expected: np.ndarray) -> float:
+def difference(logits: np.ndarray, expected: np.ndarray) -> float:
     """Return the largest difference of two arrays of logits, in the unit of `TOLERANCE`."""
-    return float(np.abs(outputs - expected).max() / max(1.0, np.abs(expected).max()))
+    return float(np.abs(logits - expected).max() / max(1.0, np.abs(expected).max()))
 
 
-def check_agreement(what: str, outputs: np.ndarray, expected: np.ndarray) -> None:
+def check_agreement(what: str, logits: np.ndarray, expected: np.ndarray) -> None:
     """Raise `InputError`, saying by how much, if an export's logits differ from the net's."""
-    found = difference(outputs, expected)
+    found = difference(logits, expected)
     if not found <= TOLERANCE:  # so written, NaN is refused
         raise InputError(
             f"{what} does not agree with the net and was deleted: its logits differ by {found:.2g} "
@@ -94,10 +145,23 @@ def check_agreement(what: str, outputs: np.ndarray, expected: np.ndarray) -> Non
         )
 
 
-def expected_logits(net: Any, pixels: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """Return the logits of a net itself, on the first device that it is on."""
-    device = next(iter(net.collect_params().values())).list_ctx()[0]
-    return net(normalise_images(mx.nd.array(pixels, ctx=device), mean, std)).asnumpy()
+def _normalised(pixels: np.ndarray, mean: np.ndarray, std: np.ndarray, device: Any) -> Any:
+    return normalise_images(mx.nd.array(pixels, ctx=device), mean, std)
+
+
+def _device(net: Any) -> Any:
+    return next(iter(net.collect_params().values())).list_ctx()[0]
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """MXNet's loader cannot decide the type of floats, and its ONNX module uses old names."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+# ------------------------------------------------------------------------------------- symbol
 
 
 def export_symbol(
@@ -141,32 +205,20 @@ def export_symbol(
     """
     folder = Path(folder)
     side = folder.with_name(f".{folder.name}.writing")
-    symbol_file, params_file, description_file = SYMBOL_FILES
     symbol, arrays = portable_graph(net, mean, std, normalise)
-    pixels = make_pixels()
-    expected = expected_logits(net, pixels, mean, std)
-    device = next(iter(net.collect_params().values())).list_ctx()[0]
-    with writing(folder):
-        shutil.rmtree(side, ignore_errors=True)
-        side.mkdir(parents=True)
+    device, pixels = _device(net), make_pixels(_SYMBOL_BATCH)
+    expected = net(_normalised(pixels, mean, std, device)).asnumpy()
     try:
         with writing(folder):
-            files = {symbol_file: symbol.tojson().encode()}
-            write_synced(side / symbol_file, files[symbol_file])
-            files[params_file] = save_arrays(side / params_file, arrays)
-            description = {
-                **describe(classes, mean, std, normalise, extra),
-                "sha256": {name: sha256(data) for name, data in files.items()},
-            }
-            write_synced(side / description_file, to_json(description, indent=1) + b"\n")
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Cannot decide type")  # it is that of floats
-            loaded = gluon.SymbolBlock.imports(
-                str(side / symbol_file), ["data"], str(side / params_file), ctx=device
-            )
+            shutil.rmtree(side, ignore_errors=True)
+            side.mkdir(parents=True)
+            _write_symbol(side, symbol, arrays, describe(classes, mean, std, normalise, extra))
+        with _without_warnings():
+            files = [str(side / name) for name in SYMBOL_FILES]
+            loaded = gluon.SymbolBlock.imports(files[0], ["data"], files[1], ctx=device)
         inputs = mx.nd.array(pixels, ctx=device)
         if not normalise:
-            inputs = normalise_images(inputs, mean, std)
+            inputs = _normalised(pixels, mean, std, device)
         check_agreement(f"the symbol for {folder}", loaded(inputs).asnumpy(), expected)
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -178,26 +230,144 @@ def export_symbol(
     return {name: folder / name for name in SYMBOL_FILES}
 
 
-def describe(
+def _write_symbol(
+    folder: Path, symbol: Any, arrays: Mapping[str, Any], description: dict[str, Any]
+) -> None:
+    """Write the three files; ``model.json`` has the checksums of the other two."""
+    symbol_file, params_file, model_file = SYMBOL_FILES
+    graph = symbol.tojson().encode()
+    write_synced(folder / symbol_file, graph)
+    params = save_arrays(folder / params_file, arrays)
+    checksums = {symbol_file: sha256(graph), params_file: sha256(params)}
+    write_synced(folder / model_file, to_json({**description, "sha256": checksums}, indent=1))
+
+
+# --------------------------------------------------------------------------------------- ONNX
+
+
+def export_onnx(
+    net: Any,
+    path: str | Path,
     classes: Sequence[str],
     mean: np.ndarray,
     std: np.ndarray,
-    normalise: bool,
+    normalise: bool = True,
     extra: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Return what a user of an export has to know, as it stands in ``model.json`` and in ONNX."""
-    return {
-        **(extra or {}),
-        "classes": list(classes),
-        "input": {
-            "name": "data",
-            "shape": ["N", 3, 32, 32],
-            "type": "float32",
-            "channels": "RGB",
-            "range": "0 to 255" if normalise else "normalised: (pixel - mean) / std",
-        },
-        "normalised_input": not normalise,
-        "output": "logits (N, classes): softmax makes them probabilities",
-        "mean": [float(value) for value in mean],
-        "std": [float(value) for value in std],
-    }
+) -> Path:
+    """Write a net as an ONNX file that says itself what its input and its classes are.
+
+    Its input ``data`` is (N, 3, 32, 32) for any N, its output ``logits`` (N, classes). Metadata has
+    what ``model.json`` has beside a symbol. `onnx.checker` passes it, and onnxruntime gives the
+    net's logits for one image and for 64, before it replaces what is there.
+
+    Parameters
+    ----------
+    net, classes, mean, std, normalise, extra
+        As in `export_symbol`; the net on the CPU, where onnxruntime computes.
+    path : path
+        The file.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written, or does not agree with the net.
+    """
+    import onnx
+    import onnxruntime
+
+    path = Path(path)
+    model = _convert(*portable_graph(net, mean, std, normalise))
+    description = describe(classes, mean, std, normalise, extra)
+    onnx.helper.set_model_props(model, {k: json.dumps(v) for k, v in description.items()})
+    onnx.checker.check_model(model, full_check=True)
+    data = model.SerializeToString()
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    for batch in _ONNX_BATCHES:
+        pixels = make_pixels(batch)
+        normalised = _normalised(pixels, mean, std, _device(net))
+        inputs = pixels if normalise else normalised.asnumpy()
+        logits = session.run(["logits"], {"data": inputs})[0]
+        check_agreement(f"{path} at batch {batch}", logits, net(normalised).asnumpy())
+    side = path.with_name(f".{path.name}.writing")
+    try:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_synced(side, data)
+            os.replace(side, path)
+            sync_folder(path.parent)
+    finally:
+        side.unlink(missing_ok=True)
+    return path
+
+
+def _convert(symbol: Any, arrays: Mapping[str, Any]) -> Any:
+    """Return an ONNX model of a graph, with nothing but the images among its inputs."""
+    import onnx
+    from mxnet import onnx as mxnet_onnx
+
+    values = {name.partition(":")[2]: value for name, value in arrays.items()}
+    shape = ("N", 3, 32, 32)
+    # mxnet.onnx writes operators of opset 13, but checks and labels them as of the newest there is.
+    context = onnx.checker.DEFAULT_CONTEXT
+    newest, context.opset_imports = context.opset_imports, {"": OPSET}
+    try:
+        with tempfile.TemporaryDirectory() as folder, _without_warnings():
+            file = os.path.join(folder, "model.onnx")
+            options = {"dynamic": True, "dynamic_input_shapes": [shape]}
+            mxnet_onnx.export_model(symbol, values, [(1, *shape[1:])], np.float32, file, **options)
+            model = onnx.load(file)
+    finally:
+        context.opset_imports = newest
+    model.ir_version = _IR_VERSION
+    del model.opset_import[:]
+    model.opset_import.append(onnx.helper.make_opsetid("", OPSET))
+    # Weights among the inputs could be replaced by the caller, so nothing would be folded.
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [entry for entry in model.graph.input if entry.name not in weights]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    (output,) = model.graph.output
+    (last,) = (node for node in model.graph.node if output.name in node.output)
+    last.output[list(last.output).index(output.name)] = "logits"
+    classes = symbol.infer_shape(data=(1, *shape[1:]))[1][0][1]
+    kind = onnx.TensorProto.FLOAT
+    output.CopyFrom(onnx.helper.make_tensor_value_info("logits", kind, ["N", classes]))
+    return model
+
+
+# ---------------------------------------------------------------------------------------- main
+
+
+@command_line
+def main(argv: Sequence[str] | None = None) -> None:
+    """Export what the command line names."""
+    parser = argparse.ArgumentParser(description="Export a trained net.")
+    parser.add_argument("run", metavar="RUN", help="run folder, checkpoint, or pretrained model")
+    parser.add_argument("--format", choices=("symbol", "onnx"), default="symbol")
+    parser.add_argument("--out", help="folder to write to [RUN/export]")
+    parser.add_argument(
+        "--normalised-input",
+        action="store_true",
+        help="leave (pixel - mean) / std to the caller instead of taking pixels from 0 to 255",
+    )
+    arguments = parser.parse_args(argv)
+    trained = load_trained(arguments.run)
+    if not arguments.out and not os.path.isdir(arguments.run):
+        raise InputError(f"{arguments.run} is no folder to export into: give one by --out")
+    folder = Path(arguments.out or Path(arguments.run) / "export")
+    what = (trained.classes, trained.mean, trained.std)
+    how = (not arguments.normalised_input, trained.facts)
+    if arguments.format == "onnx":
+        print(export_onnx(trained.net, folder / MODEL_FILE, *what, *how))
+    else:
+        for path in export_symbol(trained.net, folder, *what, *how).values():
+            print(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
