@@ -1,0 +1,68 @@
+"""A picture of what training sees: images, and below each what augmentation makes of it."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from datasets.augment import Augmentation, augment
+from datasets.base import Dataset
+
+COLUMNS, VERSIONS = 10, 4
+
+
+def preview(dataset: Dataset, augmentation: Augmentation, seed: int = 0) -> Figure:
+    """Draw ten training images and four augmented versions of each, with labels.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Where the images come from.
+    augmentation : Augmentation
+        What to do to them; mixup and CutMix mix them with one another.
+    seed : int
+        Of the choice of images and of the augmentation.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    rng = np.random.RandomState(seed)
+    chosen = dataset.train.take(_one_of_each(dataset.train.labels, rng))
+    columns = len(chosen)
+    figure = Figure(figsize=(1.25 * columns, 1.5 * (VERSIONS + 1)), layout="constrained")
+    axes = figure.subplots(VERSIONS + 1, columns, squeeze=False)
+    for column, label in enumerate(chosen.labels):
+        _draw(axes[0, column], chosen.images[column], dataset.classes[label], "bold")
+    for row in range(1, VERSIONS + 1):
+        images, targets = augment(
+            chosen.images, chosen.labels, len(dataset.classes), augmentation, rng, dataset.fill
+        )
+        for column in range(columns):
+            text = _describe(targets[column], dataset.classes)
+            _draw(axes[row, column], images[column], text, "normal")
+    return figure
+
+
+def _one_of_each(labels: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+    """Return the positions of ten images, of as many classes as there are, in their order."""
+    order = rng.permutation(len(labels))
+    _, first = np.unique(labels[order], return_index=True)
+    others = np.setdiff1d(np.arange(len(labels)), first)
+    chosen = order[np.concatenate([first, others])[:COLUMNS]]
+    return chosen[np.argsort(labels[chosen], kind="stable")]
+
+
+def _describe(target: np.ndarray, classes: tuple[str, ...]) -> str:
+    """Name the classes that stand out of a target, as in ``cat 70 %, dog 30 %``."""
+    first, second = np.argsort(-target, kind="stable")[:2]
+    if target[first] > 0.999:
+        return classes[first]
+    likely = (first, second) if target[second] >= 0.05 else (first,)
+    return "\n".join(f"{classes[label]} {100 * target[label]:.0f} %" for label in likely)
+
+
+def _draw(axis, image: np.ndarray, text: str, weight: str) -> None:
+    axis.imshow(np.rint(image).astype(np.uint8).transpose(1, 2, 0), interpolation="nearest")
+    axis.set_title(text.replace("$", r"\$"), fontsize=7, fontweight=weight, pad=2)
+    axis.set_axis_off()
