@@ -1,19 +1,22 @@
 # The project's commands. Each builds what it needs in .venv first, once.
 
-# The machine's Python, 3.8 to 3.13; MXNet runs as it is on 3.11 and earlier, hence the order.
-# `make PYTHON=python3.13 ...` takes that one.
+# The first of these that is a Python from 3.8 to 3.13 is taken; beside those up to 3.11 MXNet runs
+# as it is, hence the order. `make PYTHON=python3.13 ...` asks for another.
 PYTHONS = python3.11 python3.12 python3.10 python3.13 python3.9 python3.8 python3 python
 
-# 1 installs MXNet for NVIDIA GPUs, 0 for the CPU; by default, what the machine has a driver for.
-GPU ?= $(shell test -e /proc/driver/nvidia/version || nvidia-smi -L >/dev/null 2>&1 && echo 1 || echo 0)
-
+# 1 installs MXNet for NVIDIA GPUs, 0 for the CPU: by default what this machine has a driver for.
+ifndef GPU
+GPU := $(shell if test -e /proc/driver/nvidia/version || nvidia-smi -L >/dev/null 2>&1; then echo 1; else echo 0; fi)
+endif
 REQUIREMENTS = $(if $(filter 1,$(GPU)),requirements-gpu.txt,requirements.txt)
-BIN = .venv/bin
-# These files say that an environment is complete; one that was interrupted has none and is rebuilt.
+
+# These files say that an environment is complete: one that was interrupted has none and is rebuilt.
 INSTALLED = .venv/installed-$(REQUIREMENTS)
 INSTALLED_DEV = .venv/installed-requirements-dev.txt
 INSTALLED_NOTEBOOK = .venv/installed-requirements-notebook.txt
 
+BIN = .venv/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
 VERSION = import sys; print("%d.%d" % sys.version_info[:2])
 FITS = import sys; sys.exit(not (3, 8) <= sys.version_info[:2] <= (3, 13))
 
@@ -25,24 +28,26 @@ help:  ## list the commands
 train: $(INSTALLED)  ## train a DenseNet on the embedded data set, in minutes on a CPU
 	$(BIN)/python train_cifar10.py --dataset shapes --preset quick
 
-test: $(INSTALLED_DEV)  ## everything that CI checks: format, lint, types, tests
+test: $(INSTALLED_DEV)  ## check format, lint, types and tests, as CI does
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy .
 	$(BIN)/python -m pytest
 
-format: $(INSTALLED_DEV)  ## put the code into the form that `make test` asks for
+format: $(INSTALLED_DEV)  ## give the code the form that `make test` asks for
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 notebook: $(INSTALLED_NOTEBOOK)  ## open the walkthrough in Jupyter
-	$(BIN)/jupyter lab --notebook-dir . notebooks
+	$(BIN)/jupyter lab notebooks/cifar10_walkthrough.ipynb
 
-pins: PIN = uv pip compile --quiet --universal --python-version 3.8 --annotation-style line --custom-compile-command "make pins"
+PIN = uv pip compile --quiet --upgrade --universal --python-version 3.8 --annotation-style line \
+	--custom-compile-command "make pins"
 pins:  ## renew the pinned versions from pyproject.toml (needs uv)
-	$(PIN) --upgrade --group common --no-emit-package opencv-python -o requirements-common.txt
-	$(PIN) --upgrade --group dev -c requirements-common.txt -o requirements-dev.txt
-	$(PIN) --upgrade --group notebook -c requirements-common.txt -c requirements-dev.txt -o requirements-notebook.txt
+	$(PIN) --group common --no-emit-package opencv-python -o requirements-common.txt
+	$(PIN) --group dev -c requirements-common.txt -o requirements-dev.txt
+	$(PIN) --group notebook -c requirements-common.txt -c requirements-dev.txt \
+		-o requirements-notebook.txt
 
 clean:  ## remove the environment and the tools' caches; runs stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -58,32 +63,33 @@ endif
 $(INSTALLED): $(REQUIREMENTS) requirements-common.txt
 	@rm -rf .venv; \
 	for python in $(or $(PYTHON),$(PYTHONS)); do \
-	    if $$python -c '$(FITS)' 2>/dev/null; then \
-	        if $$python -m venv .venv >/dev/null 2>&1; then found=yes; break; fi; \
-	        rm -rf .venv; without_venv="$$without_venv $$python"; \
-	    fi; \
+		if $$python -c '$(FITS)' 2>/dev/null; then \
+			if $$python -m venv .venv >/dev/null 2>&1; then break; fi; \
+			rm -rf .venv; without="$$without $$python"; \
+		fi; \
 	done; \
-	if [ -z "$$found" ] && command -v uv >/dev/null; then \
-	    uv venv --quiet --seed --python $(or $(PYTHON),3.11) .venv && found=yes; \
+	if [ ! -d .venv ] && command -v uv >/dev/null; then \
+		uv venv --quiet --seed --python $(or $(PYTHON),3.11) .venv || rm -rf .venv; \
 	fi; \
-	if [ -z "$$found" ]; then \
-	    if [ -n "$$without_venv" ]; then \
-	        echo "error: no venv module for$$without_venv: install it (Debian, Ubuntu: apt install python3-venv) or uv" >&2; \
-	    else \
-	        echo "error: $(or $(PYTHON),python) is not a Python from 3.8 to 3.13: install one (Debian, Ubuntu: apt install python3 python3-venv) or uv" >&2; \
-	    fi; \
-	    exit 2; \
+	if [ ! -d .venv ] && [ -n "$$without" ]; then \
+		echo "error:$$without cannot make a virtual environment: install its venv module" \
+			"(Debian, Ubuntu: apt install python3-venv) or uv" >&2; \
+		exit 2; \
+	elif [ ! -d .venv ]; then \
+		echo "error: found no Python from 3.8 to 3.13 as $(or $(PYTHON),python3): install one" \
+			"(Debian, Ubuntu: apt install python3 python3-venv) or uv" >&2; \
+		exit 2; \
 	fi
-	@echo "installing $(REQUIREMENTS) into .venv, once: $$($(BIN)/python --version)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r $(REQUIREMENTS)
+	@echo "installing $(REQUIREMENTS) for $$($(BIN)/python --version) into .venv"
+	@$(INSTALL) -r $(REQUIREMENTS)
 	@touch $@
 
 $(INSTALLED_DEV): $(INSTALLED) requirements-dev.txt
-	@echo "installing requirements-dev.txt into .venv, once"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-dev.txt
+	@echo "installing requirements-dev.txt into .venv"
+	@$(INSTALL) -r requirements-dev.txt
 	@touch $@
 
 $(INSTALLED_NOTEBOOK): $(INSTALLED_DEV) requirements-notebook.txt
-	@echo "installing requirements-notebook.txt into .venv, once"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-notebook.txt
+	@echo "installing requirements-notebook.txt into .venv"
+	@$(INSTALL) -r requirements-notebook.txt
 	@touch $@

@@ -1,0 +1,187 @@
+"""One command builds the environment on any machine, or says in one line what is missing."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[1]
+PYTHONS = ["3.8", "3.9", "3.10", "3.11", "3.12", "3.13"]
+PINS = sorted(path.name for path in ROOT.glob("requirements*.txt"))
+
+
+# ---------------------------------------------------------------------------------------- pins
+
+
+def read_pins(name: str) -> list[Requirement]:
+    lines = [line.split(" #")[0].strip() for line in (ROOT / name).read_text().splitlines()]
+    return [Requirement(line) for line in lines if line and not line.startswith(("#", "-r "))]
+
+
+def chosen(name: str, python: str) -> list[Requirement]:
+    """Return the pins of a file that hold for a Python on Linux."""
+    environment = {
+        "python_version": python,
+        "python_full_version": f"{python}.5",
+        "sys_platform": "linux",
+        "platform_system": "Linux",
+        "implementation_name": "cpython",
+        "platform_python_implementation": "CPython",
+    }
+    return [pin for pin in read_pins(name) if not pin.marker or pin.marker.evaluate(environment)]
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("name", PINS)
+def test_each_python_gets_one_exact_version_of_each_package(name, python):
+    pins = chosen(name, python)
+    assert [str(pin) for pin in pins if not re.fullmatch(r"==[^*,]+", str(pin.specifier))] == []
+    names = [pin.name.lower() for pin in pins]
+    assert sorted(names) == sorted(set(names))
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_the_files_that_are_installed_together_agree(python):
+    versions: dict[str, str] = {}
+    for name in ["requirements-common.txt", "requirements-dev.txt", "requirements-notebook.txt"]:
+        for pin in chosen(name, python):
+            key = pin.name.lower()
+            assert versions.setdefault(key, str(pin.specifier)) == str(pin.specifier), pin.name
+
+
+@pytest.mark.parametrize(
+    ("python", "numpy"),
+    [*[(python, "==1.23.5") for python in PYTHONS[:4]], ("3.12", "==1.26.4"), ("3.13", "==2.2.6")],
+)
+def test_each_python_gets_the_numpy_that_mxnet_runs_with(python, numpy):
+    (pin,) = [pin for pin in chosen("requirements-common.txt", python) if pin.name == "numpy"]
+    assert str(pin.specifier) == numpy
+
+
+def test_the_gpu_file_brings_every_library_that_is_loaded_before_mxnet():
+    import runtime
+
+    wheels = {pin.name for pin in read_pins("requirements-gpu.txt")}
+    for library in runtime.GPU_LIBRARIES:
+        folder = library.split("/")[0].replace("_", "-")
+        assert f"nvidia-{folder}-cu11" in wheels
+
+
+# ------------------------------------------------------------------------------------ Makefile
+
+
+class Clone:
+    """A folder with the Makefile, empty requirements, and no program on the path but those put."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.programs = folder / "programs"
+        self.programs.mkdir()
+        for tool in ("sh", "rm", "touch", "sed", "expand"):
+            (self.programs / tool).symlink_to(str(shutil.which(tool)))
+        shutil.copy(ROOT / "Makefile", folder)
+        for name in PINS:
+            (folder / name).write_text("")
+
+    def put(self, name: str, script: str) -> None:
+        program = self.programs / name
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+
+    def make(self, *arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [str(shutil.which("make")), *arguments],
+            cwd=self.folder,
+            env={"PATH": str(self.programs), "HOME": str(self.folder)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+
+
+ENVIRONMENT = ".venv/installed-requirements.txt"
+REAL = f'exec "{sys.executable}" "$@"'
+SHIM = 'echo "pyenv: command not found" >&2; exit 127'
+TOO_OLD = 'case "$1" in -c) exit 1;; *) touch wrong;; esac'
+WITHOUT_VENV = f'case "$1" in -m) exit 1;; *) {REAL};; esac'
+
+
+@pytest.fixture
+def clone(tmp_path):
+    return Clone(tmp_path)
+
+
+def error_of(result: subprocess.CompletedProcess) -> str:
+    """Return the line that says what is wrong; make adds one of its own."""
+    assert result.returncode == 2
+    line, added = result.stderr.splitlines()
+    assert added.startswith("make")
+    return line
+
+
+def test_help_lists_the_commands():
+    result = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for command in ("help", "train", "test", "format", "notebook", "clean"):
+        assert f"make {command} " in result.stdout
+
+
+def test_without_a_fitting_python_one_line_says_what_to_install(clone):
+    clone.put("python3.11", SHIM)
+    clone.put("python3", TOO_OLD)
+    assert "found no Python from 3.8 to 3.13" in error_of(clone.make(ENVIRONMENT))
+    assert "python9" in error_of(clone.make("PYTHON=python9", ENVIRONMENT))
+    assert not (clone.folder / "wrong").exists()
+    assert not (clone.folder / ".venv").exists()
+
+
+def test_a_python_without_venv_is_told(clone):
+    clone.put("python3.11", WITHOUT_VENV)
+    line = error_of(clone.make(ENVIRONMENT))
+    assert line.startswith("error: python3.11 cannot make a virtual environment")
+    assert "python3-venv" in line
+
+
+def test_uv_is_asked_where_no_python_fits(clone):
+    clone.put("python3.12", WITHOUT_VENV)
+    for tool in ("mkdir", "cp"):
+        (clone.programs / tool).symlink_to(str(shutil.which(tool)))
+    make_environment = 'echo "$@" >asked; mkdir -p .venv/bin; cp "$0" .venv/bin/python'
+    clone.put("uv", f'if [ "$1" = venv ]; then {make_environment}; fi')
+    assert clone.make(ENVIRONMENT).returncode == 0
+    assert "--seed --python 3.11 .venv" in (clone.folder / "asked").read_text()
+    assert (clone.folder / ENVIRONMENT).exists()
+
+
+def test_an_environment_is_built_once_and_again_when_the_pins_change(clone):
+    clone.put("python3.11", SHIM)
+    clone.put("python3", REAL)
+    (clone.folder / ".venv").mkdir()
+    (clone.folder / ".venv" / "half").write_text("an installation that was interrupted")
+
+    first = clone.make(ENVIRONMENT)
+    assert first.returncode == 0, first.stderr
+    assert "installing requirements.txt for Python 3." in first.stdout
+    assert not (clone.folder / ".venv" / "half").exists()
+
+    assert "installing" not in clone.make(ENVIRONMENT).stdout
+    assert "installing" not in clone.make("PYTHON=python3", ENVIRONMENT).stdout
+
+    later = (clone.folder / ENVIRONMENT).stat().st_mtime + 5
+    os.utime(clone.folder / "requirements-common.txt", (later, later))
+    assert "installing requirements.txt" in clone.make("-n", ENVIRONMENT).stdout
+    clone.put("python3.13", 'echo "another version"')
+    assert "installing" in clone.make("-n", "PYTHON=python3.13", ENVIRONMENT).stdout
+
+
+def test_the_driver_decides_which_mxnet_is_installed(clone):
+    assert "-r requirements.txt" in clone.make("-n", "GPU=0", "train").stdout
+    assert "-r requirements-gpu.txt" in clone.make("-n", "GPU=1", "train").stdout
+    clone.put("nvidia-smi", 'test "$1" = -L')
+    assert "-r requirements-gpu.txt" in clone.make("-n", "train").stdout
