@@ -1,6 +1,6 @@
 """Checkpoints: everything that a run's next step depends on, in files that are whole or not there.
 
-A checkpoint is a folder ``checkpoints/step-<number of steps>`` with
+A checkpoint is a folder ``checkpoints/epoch-<epochs done>-step-<steps done in the next>`` with
 
 - ``net.params``: parameters and running statistics, as ``net.save_parameters`` names them;
 - ``best.params``: those of the epoch with the best validation error so far, or the same as above;
@@ -32,7 +32,7 @@ from utils import sha256, sync_folder, to_json, write_synced, writing
 _FILES = ("net.params", "best.params", "state.params")
 _MAX_MANIFEST = 64 * 2**20
 _MAX_FILE = 4 * 2**30
-_NAME = re.compile(r"step-(\d{10})")
+_NAME = re.compile(r"epoch-\d{5,}-step-\d{6,}")
 
 
 def named_parameters(net: Any) -> dict[str, Any]:
@@ -40,15 +40,15 @@ def named_parameters(net: Any) -> dict[str, Any]:
     return dict(net._collect_params_with_prefix())  # what Block.save_parameters itself calls
 
 
-def _first_or_mean(parameter: Any) -> Any:
-    """Return a parameter's value: copies on several devices are equal but for running statistics."""
+def current_value(parameter: Any) -> Any:
+    """Return a parameter's value: devices differ in nothing but running statistics."""
     copies = parameter.list_data()
     if len(copies) == 1 or parameter.grad_req != "null":
         return copies[0]
     return sum(copy.as_in_context(copies[0].context) for copy in copies) / len(copies)
 
 
-def _save_arrays(path: Path, arrays: Mapping[str, Any]) -> bytes:
+def save_arrays(path: Path, arrays: Mapping[str, Any]) -> bytes:
     """Save arrays and return the file's bytes: the one place where anything trained is written."""
     with writing(path):
         path.open("wb").close()  # a lack of rights is an OSError here, and prose in MXNet
@@ -85,7 +85,7 @@ def save_parameters(net: Any, path: str | Path) -> None:
     """
     path = Path(path)
     side = path.with_name(f".{path.name}.tmp")
-    _save_arrays(side, {name: _first_or_mean(p) for name, p in named_parameters(net).items()})
+    save_arrays(side, {name: current_value(p) for name, p in named_parameters(net).items()})
     with writing(path):
         os.replace(side, path)
         sync_folder(path.parent)
@@ -268,8 +268,8 @@ def newest(folder: Path, warn: Callable[[str], None]) -> Checkpoint | None:
     return None
 
 
-def find(run: Path, which: str = "best") -> Checkpoint:
-    """Return the newest whole checkpoint of a run folder, to read ``best`` or ``last`` from.
+def find(run: Path) -> Checkpoint:
+    """Return the newest whole checkpoint of a run folder; its ``best.params`` is the run's result.
 
     Raises
     ------
@@ -283,7 +283,7 @@ def find(run: Path, which: str = "best") -> Checkpoint:
 
 
 def _list(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("step-*") if _NAME.fullmatch(path.name))
+    return sorted(path for path in folder.glob("epoch-*") if _NAME.fullmatch(path.name))
 
 
 class Checkpoints:
@@ -298,23 +298,26 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, loaded: Checkpoint | None = None) -> None:
-        self.folder = folder
+        self.folder, self.loaded = folder, loaded
         self.newest = loaded.path if loaded else None
         self._best = loaded.files["best.params"] if loaded else b""
 
-    def save(
-        self, net: Any, trainer: Any, step: int, progress: Mapping[str, Any], best: bool
-    ) -> Path:
+    def read(self) -> Checkpoint:
+        """Read the newest checkpoint again, for its best net."""
+        if self.newest is None:
+            raise InputError(f"there is no checkpoint in {self.folder} yet")
+        return read_checkpoint(self.newest)
+
+    def save(self, net: Any, trainer: Any, progress: Mapping[str, Any], best: bool = False) -> Path:
         """Write a checkpoint, then drop all but it and the one before it.
 
         Parameters
         ----------
         net, trainer : gluon.Block, gluon.Trainer
             Their state is saved.
-        step : int
-            Steps done since the start of the run.
         progress : mapping
-            What else the next step depends on, in a form that JSON can hold.
+            What else the next step depends on, in a form that JSON can hold; ``epoch`` and
+            ``step`` are the place in the run.
         best : bool
             Whether the net as it is becomes ``best.params``.
 
@@ -330,16 +333,18 @@ class Checkpoints:
         FloatingPointError
             If a parameter is not finite.
         """
-        path = self.folder / f"step-{step:010d}"
+        path = self.folder / f"epoch-{progress['epoch']:05d}-step-{progress['step']:06d}"
+        if path == self.newest:
+            return path
         side = self.folder / ".writing"
         with writing(path):
             shutil.rmtree(side, ignore_errors=True)
             side.mkdir(parents=True)
-            parameters = {n: _first_or_mean(p) for n, p in named_parameters(net).items()}
+            parameters = {n: current_value(p) for n, p in named_parameters(net).items()}
             state = _optimizer_state(net, trainer)
             files = {
-                "net.params": _save_arrays(side / "net.params", parameters),
-                "state.params": _save_arrays(side / "state.params", state),
+                "net.params": save_arrays(side / "net.params", parameters),
+                "state.params": save_arrays(side / "state.params", state),
             }
             _check_finite(files, side)
             files["best.params"] = files["net.params"] if best or not self._best else self._best

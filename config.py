@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import math
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from errors import InputError, nearest
@@ -27,7 +29,7 @@ MODEL_OPTIONS = (
     "memory_efficient",
 )
 # What may differ when a run is resumed: nothing that changes a step, but for a longer run's epochs.
-RESUMABLE = ("epochs", "data_dir", "checkpoint_minutes", "log_interval")
+RESUMABLE = ("epochs", "data_dir", "checkpoint_minutes", "log_interval", "resume")
 
 
 def yes_no(text: str) -> bool:
@@ -125,6 +127,8 @@ class Config:
         """Refuse what lies out of range or does not fit together."""
         for field in dataclasses.fields(self):
             _check_field(field, getattr(self, field.name))
+        if any(not 0 < milestone < math.inf for milestone in self.lr_milestones):
+            raise InputError(f"--lr-milestones {self.lr_milestones}: each must be above 0")
         micro_batches = max(1, len(self.gpus)) * self.accumulate
         if self.batch_size % micro_batches:
             raise InputError(
@@ -161,22 +165,24 @@ class Config:
         names = {field.name for field in dataclasses.fields(cls)}
         if set(values) != names:
             raise InputError(f"config.json: fields {sorted(set(values) ^ names)} are not as here")
-        return cls(**{n: tuple(v) if isinstance(v, list) else v for n, v in values.items()})
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return cls(**fields)
 
 
 def _check_field(field: dataclasses.Field, value: Any) -> None:
     name = f"--{field.name.replace('_', '-')}"
-    least, most, choices = (field.metadata[key] for key in ("least", "most", "choices"))
-    wanted = {int: (int,), float: (int, float), yes_no: (bool,), str: (str,)}.get(
-        bool if isinstance(field.default, bool) else field.metadata["read"], (tuple,)
-    )
-    if isinstance(field.default, bool):
-        wanted = (bool,)
+    read, least, most = (field.metadata[key] for key in ("read", "least", "most"))
+    choices = field.metadata["choices"]
     if value is None and field.default is None:
         return
-    if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
+    kinds = {int: (int,), float: (int, float), str: (str,), yes_no: (bool,)}.get(read, (tuple,))
+    kinds = (bool,) if isinstance(field.default, bool) else kinds
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         raise InputError(f"{name}: {value!r} is not a value for it")
-    if isinstance(value, (int, float)) and not least <= value <= most:
+    if kinds in ((int,), (int, float)) and not least <= value <= most:
         raise InputError(f"{name} {value} is out of range: from {least:g} to {most:g}")
     if choices and value not in choices:
         raise InputError(f"{name} {value}: choose from {', '.join(choices)}")
@@ -297,23 +303,30 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def parse_args(argv: Sequence[str] | None = None) -> tuple[Config, dict[str, Any]]:
-    """Read the command line.
+def parse_args(argv: Sequence[str] | None = None) -> Config:
+    """Read the command line; with ``--resume``, the run's own config and the flags beside it.
 
     Parameters
     ----------
     argv : sequence of str, optional
         Without the program's name; that of the process if omitted.
 
-    Returns
-    -------
-    Config
-        The whole configuration.
-    dict
-        The flags that were given, for `resumed` to compare with a run's own.
+    Raises
+    ------
+    InputError
+        If a flag or its value does not fit, or there is no such run.
     """
     given = vars(make_parser().parse_args(argv))
-    return make_config(**given), given
+    if "resume" not in given:
+        return make_config(**given)
+    path = Path(given["resume"]) / "config.json"
+    try:
+        stored = json.loads(path.read_bytes())["config"]
+    except OSError as error:
+        raise InputError(f"--resume: cannot read {path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"--resume: {path} is damaged: {error!r}") from error
+    return resumed(Config.from_dict(stored), given)
 
 
 def resumed(config: Config, given: Mapping[str, Any]) -> Config:
@@ -324,23 +337,20 @@ def resumed(config: Config, given: Mapping[str, Any]) -> Config:
     config : Config
         What the run was started with.
     given : mapping
-        Flags given beside ``--resume``.
+        The flags given, ``resume`` among them.
 
     Raises
     ------
     InputError
         If a flag would change what the run is, naming each that differs; or for fewer epochs.
     """
-    extra = {name: value for name, value in given.items() if name != "resume"}
     differing = [
         f"--{name.replace('_', '-')} {value} (the run has {getattr(config, name)})"
-        for name, value in extra.items()
+        for name, value in given.items()
         if name not in RESUMABLE and getattr(config, name) != value
     ]
     if differing:
-        raise InputError(
-            f"a resumed run keeps its settings: {', '.join(differing)}; drop the flags"
-        )
-    if extra.get("epochs", config.epochs) < config.epochs:
+        raise InputError(f"a resumed run keeps its settings; drop {', '.join(differing)}")
+    if given.get("epochs", config.epochs) < config.epochs:
         raise InputError(f"--epochs may be raised above {config.epochs} at resuming, not lowered")
-    return dataclasses.replace(config, **{n: v for n, v in extra.items() if n in RESUMABLE})
+    return dataclasses.replace(config, **{n: v for n, v in given.items() if n in RESUMABLE})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Iterator
+from typing import Generator, Iterator
 
 import numpy as np
 
@@ -78,7 +78,9 @@ class TrainLoader:
         self.workers = workers
         self.steps_per_epoch = len(split) // batch_size
 
-    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def epoch(
+        self, epoch: int, start_step: int = 0
+    ) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
         """Yield this worker's share of each batch of an epoch.
 
         The next batch is made by a thread while the caller works on the last one. The thread ends

@@ -1,0 +1,111 @@
+"""Several processes that train one net: who they are, and what they have to agree on.
+
+MXNet's parameter server adds up gradients; everything else that workers share goes through here:
+weights and momentum at the start, the sums of a step's metrics, running statistics at a checkpoint.
+One process alone is the case of one worker, in which nothing is sent.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Sequence
+
+from runtime import mx
+
+import numpy as np
+
+from checkpoints import named_parameters
+from errors import InputError
+
+# Above the numbers that gluon.Trainer gives to parameters; the server takes no names beside them.
+_FIRST_KEY = 1_000_000
+
+
+class Workers:
+    """The processes that train one net, as one of them sees them.
+
+    Parameters
+    ----------
+    kvstore : str
+        ``dist_sync``, or anything else for one process alone.
+
+    Attributes
+    ----------
+    rank, count : int
+        This worker's number, from 0, and how many there are.
+    kvstore : mxnet.kv.KVStore or str
+        For `gluon.Trainer`.
+
+    Raises
+    ------
+    InputError
+        If ``dist_sync`` is wanted and no launcher has said who is who.
+    """
+
+    def __init__(self, kvstore: str) -> None:
+        self.kvstore: Any = kvstore
+        self.rank, self.count = 0, 1
+        self._known: set[int] = set()
+        if kvstore != "dist_sync":
+            return
+        if os.environ.get("DMLC_ROLE") != "worker":
+            raise InputError(
+                "--kvstore dist_sync needs a launcher: python launch.py --workers 2 -- "
+                "train_cifar10.py --kvstore dist_sync ..."
+            )
+        self.kvstore = mx.kv.create(kvstore)
+        self.rank, self.count = self.kvstore.rank, self.kvstore.num_workers
+
+    def sum(self, array: Any, name: int = 0) -> None:
+        """Replace an array by its sum over the workers, in the background.
+
+        Parameters
+        ----------
+        array : mxnet.nd.NDArray
+            Of the same shape on every worker.
+        name : int
+            Arrays of different shapes need different ones.
+        """
+        if self.count == 1:
+            return
+        key = _FIRST_KEY + name
+        if key not in self._known:
+            self.kvstore.init(key, mx.nd.zeros(array.shape, dtype=array.dtype))
+            self._known.add(key)
+        self.kvstore.pushpull(key, array)
+
+    def broadcast(self, arrays: Sequence[np.ndarray], name: int) -> list[np.ndarray]:
+        """Return worker 0's arrays; those of the others count for their shapes alone.
+
+        Parameters
+        ----------
+        arrays : sequence of numpy.ndarray
+            float32; on every worker of the same shapes, in the same order.
+        name : int
+            Of the first; the others follow it.
+        """
+        if self.count == 1:
+            return list(arrays)
+        received = []
+        for number, array in enumerate(arrays):
+            value = mx.nd.array(array if self.rank == 0 else np.zeros_like(array))
+            self.sum(value, name + number)
+            received.append(value.asnumpy())
+        return received
+
+    def average_statistics(self, net: Any) -> None:
+        """Give every worker the mean of the running statistics, which each keeps for itself."""
+        if self.count == 1:
+            return
+        statistics = [p for p in named_parameters(net).values() if p.grad_req == "null"]
+        for number, parameter in enumerate(statistics):
+            copies = parameter.list_data()
+            total = sum(copy.as_in_context(mx.cpu()) for copy in copies) / len(copies)
+            self.sum(total, 100_000 + number)
+            parameter.set_data(total / self.count)
+
+    def wait(self) -> None:
+        """Wait until every worker is here."""
+        if self.count > 1:
+            mx.nd.waitall()
+            self.kvstore._barrier()

@@ -1,0 +1,179 @@
+"""One step of training: the learning rate, the optimizer, and a batch's way through the net."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Sequence
+
+from runtime import mx
+
+import numpy as np
+from gluoncv.utils import LRScheduler, LRSequential
+from mxnet import autograd, gluon
+from mxnet.contrib import amp
+
+from config import Config
+from errors import InputError
+from utils import normalise
+
+
+def make_schedule(config: Config, steps_per_epoch: int) -> Callable[[int], float]:
+    """Return the learning rate as a function of the number of steps done.
+
+    Milestones below 1 are shares of the whole run, warm-up included, so raising ``--epochs`` of a
+    stopped run moves those that it has not reached.
+
+    Parameters
+    ----------
+    config : Config
+        The fields ``lr*``, ``warmup*`` and ``epochs`` count.
+    steps_per_epoch : int
+
+    Returns
+    -------
+    callable
+        int to float.
+    """
+    warmup, total = (n * steps_per_epoch for n in (config.warmup_epochs, config.epochs))
+    parts = []
+    if warmup:
+        start, end = (config.warmup_lr,) * 2 if config.warmup_lr is not None else (0.0, config.lr)
+        # GluonCV divides by the number of steps less one.
+        mode = "linear" if warmup > 1 and start != end else "constant"
+        parts.append(LRScheduler(mode, base_lr=start, target_lr=end, niters=warmup))
+    if config.lr_schedule == "step":
+        epochs = (m * config.epochs if m < 1 else m for m in config.lr_milestones)
+        steps = [round(epoch * steps_per_epoch) - warmup for epoch in epochs]
+        parts.append(LRScheduler("step", config.lr, niters=total - warmup, step_iter=steps))
+    else:
+        mode = "cosine" if total - warmup > 1 else "constant"
+        parts.append(LRScheduler(mode, config.lr, niters=total - warmup))
+    return LRSequential(parts)
+
+
+def prepare_amp(config: Config, ctx: Sequence[Any]) -> None:
+    """Let MXNet compute in float16 from here on, before any net is built.
+
+    Raises
+    ------
+    InputError
+        If the devices are not GPUs: MXNet has no float16 convolution for CPUs.
+    """
+    if not config.amp:
+        return
+    if any(device.device_type != "gpu" for device in ctx):
+        raise InputError("--amp needs GPUs (a CPU has no float16 convolutions): drop it")
+    amp.init()
+
+
+def make_trainer(net: gluon.Block, config: Config, kvstore: Any) -> gluon.Trainer:
+    """Return the optimizer of an initialised net: Nesterov SGD, updated on the workers.
+
+    Parameters
+    ----------
+    net : gluon.Block
+    config : Config
+    kvstore : str or mxnet.kv.KVStore
+
+    Returns
+    -------
+    gluon.Trainer
+        Connected: all devices and workers hold the weights of the first.
+    """
+    parameters = net.collect_params()
+    if config.no_decay_norm:
+        for parameter in net.collect_params(".*(gamma|beta|bias)").values():
+            parameter.wd_mult = 0.0
+    if config.accumulate > 1:
+        parameters.setattr("grad_req", "add")
+    settings = {"learning_rate": config.lr, "momentum": config.momentum, "wd": config.wd}
+    trainer = gluon.Trainer(parameters, "nag", settings, kvstore=kvstore, update_on_kvstore=False)
+    if config.amp:
+        amp.init_trainer(trainer)
+    # Gradients are zero, so this only connects; left to the first step, it would overwrite what a
+    # checkpoint says of each device's running statistics.
+    trainer.allreduce_grads()
+    return trainer
+
+
+def train_step(
+    net: gluon.Block,
+    trainer: gluon.Trainer,
+    images: np.ndarray,
+    targets: np.ndarray,
+    mean: np.ndarray,
+    std: np.ndarray,
+    ctx: Sequence[Any],
+    config: Config,
+    after_inference: bool = False,
+) -> Any:
+    """Queue one step on the devices; the host waits for none of it.
+
+    Parameters
+    ----------
+    net, trainer : gluon.Block, gluon.Trainer
+    images : numpy.ndarray
+        This worker's share of the batch, (N, 3, 32, 32), in units of 0 to 255.
+    targets : numpy.ndarray
+        (N, classes) float32: class probabilities.
+    mean, std : numpy.ndarray
+        (3,) in the same units.
+    ctx : sequence of mxnet.Context
+        N / (devices · accumulate) images go through each of them at a time.
+    config : Config
+        ``batch_size``, ``accumulate``, ``clip_grad`` and ``amp`` count.
+    after_inference : bool
+        Whether the net has done anything but training since the last step, or there was none: then
+        the host waits before the update.
+
+    Returns
+    -------
+    mxnet.nd.NDArray
+        (2,) on the CPU, not yet computed: the sum of the losses and the number of correct answers.
+    """
+    criterion = gluon.loss.SoftmaxCrossEntropyLoss(sparse_label=False)
+    part = len(images) // (len(ctx) * config.accumulate)
+    metrics = []
+    if config.accumulate > 1:
+        net.collect_params().zero_grad()
+    for first in range(0, len(images), part * len(ctx)):
+        losses = []
+        for number, device in enumerate(ctx):
+            chosen = slice(first + number * part, first + (number + 1) * part)
+            pixels = mx.nd.array(images[chosen], device, dtype=images.dtype)
+            target = mx.nd.array(targets[chosen], device)
+            with autograd.record():
+                logits = net(normalise(pixels, mean, std))
+                losses.append(criterion(logits, target))
+            correct = logits.argmax(1) == target.argmax(1)
+            sums = mx.nd.concat(losses[-1].sum(), correct.sum(), dim=0)
+            metrics.append(sums.as_in_context(mx.cpu()))
+        if config.amp:
+            with autograd.record(), amp.scale_loss(losses, trainer) as scaled:
+                autograd.backward(scaled)
+        else:
+            autograd.backward(losses)
+    if after_inference:
+        # Inference on a CPU leaves weights in a blocked layout. The first training pass changes
+        # them back in the background, and whether that came before or after the update would
+        # decide the last bits: nag_mom_update reads the weight it has just written, unless the
+        # layout makes it work on a copy.
+        mx.nd.waitall()
+    trainer.allreduce_grads()
+    if config.clip_grad:
+        _clip(trainer, net, config, ctx)
+    trainer.update(config.batch_size)
+    return mx.nd.add_n(*metrics)
+
+
+def _clip(trainer: gluon.Trainer, net: gluon.Block, config: Config, ctx: Sequence[Any]) -> None:
+    if config.amp:
+        amp.unscale(trainer)
+    trained = [p for p in net.collect_params().values() if p.grad_req != "null"]
+    for device in ctx:
+        # Gradients are sums over the batch up to here. Without the check the host need not wait;
+        # a gradient that is not finite shows in the next step's loss.
+        gluon.utils.clip_global_norm(
+            [parameter.grad(device) for parameter in trained],
+            config.clip_grad * config.batch_size,
+            check_isfinite=False,
+        )

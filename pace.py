@@ -1,0 +1,87 @@
+"""How fast a run goes and when it will end: a progress bar on a terminal, lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from tqdm import tqdm
+
+from run_folder import LOG
+
+_DAY = 24 * 3600.0
+# The first steps build graphs and warm caches; the estimate starts after them.
+_FIRST, _ENOUGH = 5, 20
+
+
+def duration(seconds: float) -> str:
+    """Return a time as one would say it: ``2 days 3 h``, ``1 h 05 min``, ``40 s``."""
+    minutes = int(seconds // 60)
+    if seconds >= 2 * _DAY:
+        return f"{minutes // 1440} days {minutes % 1440 // 60} h"
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes} min" if minutes >= 10 else f"{minutes} min {seconds % 60:.0f} s"
+
+
+class Pace:
+    """Counts images of the whole run.
+
+    Parameters
+    ----------
+    total, done : int
+        Training images in the whole run, and those that a resumed run has behind it.
+    faster : str
+        The preset to name when the run will take days.
+    shown : bool
+        Whether to draw a bar where there is a terminal.
+    """
+
+    def __init__(self, total: int, done: int, faster: str, shown: bool = True) -> None:
+        self.total, self.done, self.faster = total, done, faster
+        self._steps = 0
+        self._start, self._start_done = time.monotonic(), done
+        terminal = shown and sys.stderr.isatty()
+        self._bar = tqdm(
+            total=total,
+            initial=done,
+            unit=" images",
+            unit_scale=True,
+            dynamic_ncols=True,
+            disable=not terminal,
+        )
+
+    def add(self, images: int, text: str) -> None:
+        """Count one step; `text` goes beside the bar."""
+        self.done += images
+        self._steps += 1
+        if self._steps == _FIRST:
+            self._start, self._start_done = time.monotonic(), self.done
+        self._bar.set_postfix_str(text, refresh=False)
+        self._bar.update(images)
+        if self._steps == _ENOUGH and self.seconds_left() > _DAY:
+            LOG.warning(
+                "at %.0f images/s this run takes %s on this machine; --preset %s takes minutes",
+                self.rate(),
+                duration(self.seconds_left()),
+                self.faster,
+            )
+
+    def rate(self) -> float:
+        """Images per second since the first steps; pauses for validation count."""
+        return (self.done - self._start_done) / max(time.monotonic() - self._start, 1e-9)
+
+    def seconds_left(self) -> float:
+        """Time left of the whole run; infinite before anything is known."""
+        rate = self.rate()
+        return (self.total - self.done) / rate if rate else float("inf")
+
+    def __str__(self) -> str:
+        """Return the rate and the time left."""
+        if self.done == self._start_done:
+            return "starting"
+        return f"{self.rate():.0f} images/s, {duration(self.seconds_left())} left"
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        self._bar.close()

@@ -1,0 +1,229 @@
+"""The folder of one run: its lock, its config, its log, its history and its pictures.
+
+config.json  metrics.jsonl  train.log  curves.png  results.json
+tensorboard/  checkpoints/  export/
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import platform
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import IO, Any, Mapping, Sequence
+
+from tqdm import tqdm
+
+from errors import InputError
+from utils import to_json, write_atomically, writing
+
+LOG = logging.getLogger("train")
+
+
+class _Screen(logging.Handler):
+    """Lines on the screen, above a progress bar if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stdout)
+        sys.stdout.flush()
+
+
+class _File(logging.FileHandler):
+    """Lines in a file; one that cannot be written ends the run instead of being printed about."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        error = sys.exc_info()[1]
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"cannot write {self.baseFilename}: {reason}") from error
+
+
+def log_to_screen(quiet: bool = False) -> None:
+    """Send what the run says to the screen; only warnings if `quiet`."""
+    LOG.setLevel(logging.INFO)
+    LOG.propagate = False
+    for handler in list(LOG.handlers):
+        LOG.removeHandler(handler)
+        handler.close()
+    screen = _Screen(logging.WARNING if quiet else logging.INFO)
+    screen.setFormatter(logging.Formatter("%(message)s"))
+    LOG.addHandler(screen)
+
+
+class RunFolder:
+    """A run's folder, locked from `create` or `resume` until `close`.
+
+    The lock belongs to the process: the system lets go of it when the process ends, however it
+    does, so a killed run leaves nothing to clean up.
+    """
+
+    def __init__(self, path: Path, lock: IO[str]) -> None:
+        self.path = path
+        self._lock = lock
+        self._writer: Any = None
+        with writing(path / "train.log"):
+            self._log = _File(path / "train.log")
+        self._log.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        LOG.addHandler(self._log)
+
+    @classmethod
+    def create(cls, path: Path) -> RunFolder:
+        """Make and lock the folder of a new run.
+
+        Raises
+        ------
+        InputError
+            If it cannot be written, is in use, or holds something already.
+        """
+        with writing(path):
+            path.mkdir(parents=True, exist_ok=True)
+        lock = _lock(path)
+        if (path / "config.json").exists():
+            lock.close()
+            raise InputError(
+                f"{path} holds a run already: go on with it by --resume {path}, or choose another "
+                "--name"
+            )
+        # A run killed before it wrote its config has left these two, and lost nothing.
+        others = {entry.name for entry in path.iterdir()} - {"lock", "train.log"}
+        others = {name for name in others if not name.startswith(".")}
+        if others:
+            lock.close()
+            raise InputError(f"{path} is not empty and not a run folder: choose another --name")
+        return cls(path, lock)
+
+    @classmethod
+    def resume(cls, path: Path) -> RunFolder:
+        """Lock the folder of a run to go on with.
+
+        Raises
+        ------
+        InputError
+            If it is no run folder, cannot be written, or is in use.
+        """
+        if not (path / "config.json").is_file():
+            raise InputError(f"{path} holds no run (there is no config.json): check --resume")
+        return cls(path, _lock(path))
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    def read_config(self) -> dict[str, Any]:
+        """Return what `write_config` wrote."""
+        return read_json(self.path / "config.json")
+
+    def write_config(self, description: Mapping[str, Any]) -> None:
+        """Write ``config.json``."""
+        write_atomically(self.path / "config.json", to_json(description, indent=1) + b"\n")
+
+    def write_history(self, history: Sequence[Mapping[str, Any]]) -> None:
+        """Write ``metrics.jsonl`` anew: one line an epoch, and never half a line."""
+        lines = b"".join(to_json(epoch) + b"\n" for epoch in history)
+        write_atomically(self.path / "metrics.jsonl", lines)
+
+    def write_results(self, results: Mapping[str, Any]) -> None:
+        """Write ``results.json``: the errors on the test set at the end of the run."""
+        write_atomically(self.path / "results.json", to_json(results, indent=1) + b"\n")
+
+    def write_events(self, epoch: Mapping[str, Any]) -> None:
+        """Add an epoch's numbers to TensorBoard's events; the first call hides older ones of it."""
+        if self._writer is None:
+            from tensorboardX import SummaryWriter
+
+            with writing(self.path / "tensorboard"):
+                self._writer = SummaryWriter(
+                    str(self.path / "tensorboard"), purge_step=epoch["epoch"]
+                )
+        for name, value in epoch.items():
+            if name != "epoch" and value is not None:
+                self._writer.add_scalar(name, value, epoch["epoch"])
+        with writing(self.path / "tensorboard"):
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        if self._writer is not None:
+            self._writer.close()
+        LOG.removeHandler(self._log)
+        self._log.close()
+        if not (self.path / "config.json").exists():  # nothing became of this run
+            for name in ("train.log", "lock"):
+                (self.path / name).unlink()
+            self.path.rmdir()
+        self._lock.close()
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file, or raise an `InputError`."""
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+
+
+def _lock(path: Path) -> IO[str]:
+    with writing(path / "lock"):
+        file = (path / "lock").open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.seek(0)
+        owner = file.read().strip() or "another process"
+        file.close()
+        raise InputError(f"{path} is being written by {owner}: stop that run first") from error
+    with writing(path / "lock"):
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+    return file
+
+
+def describe_environment() -> dict[str, Any]:
+    """Return what a run's bits may depend on beside its flags: versions, host, state of git."""
+    import gluoncv
+    import mxnet
+    import numpy
+
+    return {
+        "versions": {
+            "python": platform.python_version(),
+            "mxnet": mxnet.__version__,
+            "numpy": numpy.__version__,
+            "gluoncv": gluoncv.__version__,
+        },
+        "host": {
+            "name": socket.gethostname(),
+            "system": platform.platform(),
+            "processors": os.cpu_count(),
+            "threads": os.environ.get("OMP_NUM_THREADS"),
+        },
+        "git": _git_state(),
+        "command": sys.argv,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Return the commit and whether files differ from it; None outside of a checkout."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(here), *arguments]
+        return subprocess.run(
+            command, check=True, timeout=30, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ).stdout.decode()
+
+    try:
+        commit = git("rev-parse", "HEAD").strip()
+        return {"commit": commit, "changed": bool(git("status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.SubprocessError):
+        return None  # a copy without git, which is no fault

@@ -1,0 +1,428 @@
+"""Train a DenseNet or a stochastic-depth ResNet on small images.
+
+    python train_cifar10.py --model densenet                  # the paper's recipe on CIFAR-10
+    python train_cifar10.py --dataset shapes --preset quick   # minutes on a CPU, no download
+    python train_cifar10.py --resume runs/NAME                # goes on as if never stopped
+
+Exit codes: 0 done; 2 wrong usage or unusable input; 3 diverged; 130 or 143 stopped by SIGINT or
+SIGTERM with a checkpoint saved.
+"""
+
+from __future__ import annotations
+
+import math
+import resource
+import signal
+import sys
+import time
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Callable, Sequence
+
+from runtime import mx
+
+import models
+from checkpoints import Checkpoints, newest, set_parameters
+from config import Config, parse_args
+from datasets import Split
+from distributed import Workers
+from errors import command_line
+from evaluate import evaluate_net
+from export import export_symbol
+from optimisation import train_step
+from pace import Pace, duration
+from plots import plot_curves
+from run import Progress, Run, augmentation_of, build, check_same_run, restore
+from run_folder import LOG, RunFolder, describe_environment, log_to_screen
+from utils import StopSignals, seed_step
+
+EVALUATION_BATCH = 250
+FAST_PRESET = "quick"
+
+
+class DivergedError(Exception):
+    """A loss or a parameter is not finite."""
+
+
+class StoppedError(Exception):
+    """A signal has ended the run, and a checkpoint is saved."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.exit_code = 128 + number
+
+
+class Tally:
+    """Adds up the metrics of steps, and looks at each while the device works on the next.
+
+    Parameters
+    ----------
+    run : Run
+    progress : Progress
+        Its sums are kept up to date, with the steps that are computed.
+    """
+
+    def __init__(self, run: Run, progress: Progress) -> None:
+        self.run, self.progress = run, progress
+        self._queued: Any = None
+
+    def add(self, metrics: Any, requests: Sequence[float]) -> Sequence[float]:
+        """Queue a step's metrics, and count those of the step before.
+
+        Parameters
+        ----------
+        metrics : mxnet.nd.NDArray
+            (2,): sum of losses and correct answers of this worker.
+        requests : sequence of float
+            What this worker would like to happen.
+
+        Returns
+        -------
+        sequence of float
+            Requests added up over workers: alone, those given; else those of the step before,
+            because every worker must act on them at the same step.
+        """
+        array = mx.nd.concat(metrics, mx.nd.array(requests), dim=0)
+        self.run.workers.sum(array)
+        agreed = self.drain()
+        self._queued = array
+        return requests if self.run.workers.count == 1 else agreed or [0.0] * len(requests)
+
+    def drain(self) -> Sequence[float]:
+        """Wait for the queued step and count it; return its requests.
+
+        Raises
+        ------
+        DivergedError
+            If its loss is not finite.
+        """
+        if self._queued is None:
+            return []
+        # The one wait in a step. The step after it is queued already, so the device never idles.
+        loss, correct, *requests = self._queued.asnumpy().tolist()
+        self._queued = None
+        if not math.isfinite(loss):
+            place = self.progress.epoch * self.run.loader.steps_per_epoch + self.progress.step
+            raise DivergedError(
+                f"the loss of step {place + 1} (epoch {self.progress.epoch + 1}) is {loss} at "
+                f"learning rate {self.run.schedule(place):g}"
+            )
+        self.progress.loss_sum += loss
+        self.progress.correct += int(correct)
+        self.progress.step += 1
+        return requests
+
+
+def train_one_epoch(
+    run: Run, progress: Progress, save: Callable[[], None], stop: StopSignals, pace: Pace
+) -> None:
+    """Train from the place in `progress` to the end of its epoch.
+
+    Parameters
+    ----------
+    run : Run
+        Net, trainer and data.
+    progress : Progress
+        Brought up to date.
+    save : callable
+        Saves a checkpoint; called when one is due by time, and before stopping.
+    stop : StopSignals
+        Looked at after every step.
+    pace : Pace
+        Told of every step.
+
+    Raises
+    ------
+    DivergedError
+        If a loss is not finite.
+    StoppedError
+        If a signal has come; a checkpoint is saved.
+    """
+    config, loader = run.config, run.loader
+    loader.augmentation = augmentation_of(config, progress.epoch)
+    tally = Tally(run, progress)
+    before, start = progress.seconds, time.monotonic()
+    last_save = start
+    first = progress.epoch * loader.steps_per_epoch
+    begin = first + progress.step
+    with closing(loader.epoch(progress.epoch, progress.step)) as batches:
+        for step, (images, targets) in enumerate(batches, begin):
+            run.trainer.set_learning_rate(run.schedule(step))
+            models.draw_gates(run.net, config.seed, step)
+            seed_step(config.seed, step, run.workers.rank)
+            metrics = train_step(
+                run.net,
+                run.trainer,
+                images,
+                targets,
+                run.data.mean,
+                run.data.std,
+                run.ctx,
+                config,
+                after_inference=step == begin,
+            )
+            minutes = (time.monotonic() - last_save) / 60
+            due = 0 < config.checkpoint_minutes <= minutes and run.workers.rank == 0
+            stopping, saving = tally.add(metrics, (float(stop.received), float(due)))
+            progress.seconds = before + time.monotonic() - start
+            pace.add(config.batch_size, f"epoch {progress.epoch + 1}/{config.epochs}")
+            if stopping or saving:
+                tally.drain()
+                save()
+                last_save = time.monotonic()
+            if stopping:
+                run.workers.wait()
+                raise StoppedError(int(stop.received or signal.SIGTERM))
+            if progress.step and (step + 1 - first) % config.log_interval == 0:
+                _log_step(run, progress, pace)
+    tally.drain()
+
+
+def _log_step(run: Run, progress: Progress, pace: Pace) -> None:
+    seen = progress.step * run.config.batch_size
+    LOG.info(
+        "epoch %d/%d step %d/%d: loss %.4f, error %.2f %%, lr %g, %s",
+        progress.epoch + 1,
+        run.config.epochs,
+        progress.step,
+        run.loader.steps_per_epoch,
+        progress.loss_sum / seen,
+        100 * (1 - progress.correct / seen),
+        run.trainer.learning_rate,
+        pace,
+    )
+
+
+def finish_epoch(run: Run, progress: Progress) -> bool:
+    """Validate, add the epoch to the history, and move on to the next.
+
+    Returns
+    -------
+    bool
+        Whether the net is the best so far: by validation, or, without it, the last one is.
+    """
+    seen = progress.step * run.config.batch_size
+    steps = run.loader.steps_per_epoch
+    line: dict[str, Any] = {
+        "epoch": progress.epoch + 1,
+        "lr": run.schedule((progress.epoch + 1) * steps - 1),
+        "train_loss": progress.loss_sum / seen,
+        "train_acc": progress.correct / seen,
+        "val_loss": None,
+        "val_acc": None,
+        "epoch_seconds": progress.seconds,
+        "images_per_second": seen / progress.seconds,
+    }
+    best = True
+    if len(run.validation) and run.workers.rank == 0:
+        result = evaluate(run, run.validation)
+        line.update(val_loss=result["loss"], val_acc=result["top1"])
+        best = line["val_acc"] > progress.best_acc
+        progress.best_acc = max(progress.best_acc, line["val_acc"])
+    progress.best_epoch = progress.epoch + 1 if best else progress.best_epoch
+    progress.history.append(line)
+    progress.epoch, progress.step = progress.epoch + 1, 0
+    progress.loss_sum, progress.correct, progress.seconds = 0.0, 0, 0.0
+    return best
+
+
+def evaluate(run: Run, split: Split) -> dict[str, Any]:
+    """Return loss and accuracy of the net as it is."""
+    return evaluate_net(run.net, split, run.data.mean, run.data.std, run.ctx, EVALUATION_BATCH)
+
+
+def log_epoch(line: dict[str, Any], epochs: int, pace: Pace) -> None:
+    """Say an epoch's numbers."""
+    validation = ""
+    if line["val_acc"] is not None:
+        error = 100 * (1 - line["val_acc"])
+        validation = f"validation loss {line['val_loss']:.4f}, error {error:.2f} %; "
+    LOG.info(
+        "epoch %d/%d: training loss %.4f, error %.2f %%; %s%s at %.0f images/s, %s left",
+        line["epoch"],
+        epochs,
+        line["train_loss"],
+        100 * (1 - line["train_acc"]),
+        validation,
+        duration(line["epoch_seconds"]),
+        line["images_per_second"],
+        duration(pace.seconds_left()),
+    )
+
+
+def train(config: Config) -> dict[str, Any]:
+    """Train as a config says, from the start or from a checkpoint to the end.
+
+    Parameters
+    ----------
+    config : Config
+
+    Returns
+    -------
+    dict
+        What ``results.json`` holds: ``test_acc_last``, ``test_acc_best``, ``run_dir`` and more;
+        empty on workers other than the first.
+
+    Raises
+    ------
+    InputError
+        If anything about the run cannot be used.
+    DivergedError
+        If the run diverges.
+    StoppedError
+        If a signal has stopped it; a checkpoint is saved.
+    """
+    workers = Workers(config.kvstore)
+    log_to_screen(quiet=workers.rank > 0)
+    if workers.rank > 0:
+        return _train(build(config, workers), None)
+    path = Path(config.resume or Path(config.run_dir) / (config.name or default_name(config)))
+    folder = RunFolder.resume(path) if config.resume else RunFolder.create(path)
+    with closing(folder):
+        return _train(build(config, workers), folder)
+
+
+def default_name(config: Config) -> str:
+    """Return a new run's name: model, data set and time."""
+    return f"{config.model}-{config.dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def _train(run: Run, folder: RunFolder | None) -> dict[str, Any]:
+    config = run.config
+    checkpoints = open_checkpoints(run, folder) if folder else None
+    progress = restore(run, checkpoints.loaded if checkpoints else None)
+
+    def save(best: bool = False) -> None:
+        run.workers.average_statistics(run.net)
+        if checkpoints:
+            if config.amp:
+                progress.loss_scale = run.trainer._amp_loss_scaler.loss_scale
+            checkpoints.save(run.net, run.trainer, asdict(progress), best)
+
+    images = run.loader.steps_per_epoch * config.batch_size
+    done = progress.epoch * images + progress.step * config.batch_size
+    pace = Pace(config.epochs * images, done, FAST_PRESET, shown=folder is not None)
+    try:
+        with StopSignals() as stop, closing(pace):
+            while progress.epoch < config.epochs:
+                train_one_epoch(run, progress, save, stop, pace)
+                run.workers.average_statistics(run.net)
+                save(finish_epoch(run, progress))
+                if folder:
+                    folder.write_history(progress.history)
+                    folder.write_events(progress.history[-1])
+                    log_epoch(progress.history[-1], config.epochs, pace)
+                if stop.received and run.workers.count == 1:
+                    raise StoppedError(stop.received)
+    except StoppedError as stopped:
+        if folder:
+            LOG.info("%s; go on with: --resume %s", stopped, folder.path)
+        raise
+    except (DivergedError, FloatingPointError) as error:
+        last = checkpoints.newest if checkpoints and checkpoints.newest else "none yet"
+        raise DivergedError(
+            f"{error}; last good checkpoint: {last}; try a lower --lr, --warmup-epochs 5, "
+            "--clip-grad 1, or another --seed"
+        ) from error
+    results = conclude(run, progress, folder, checkpoints) if folder and checkpoints else {}
+    run.workers.wait()
+    return results
+
+
+def open_checkpoints(run: Run, folder: RunFolder) -> Checkpoints:
+    """Write a new run's config; of a resumed run, check it, and read the newest checkpoint.
+
+    Raises
+    ------
+    InputError
+        If the run that was stopped is another, or all its checkpoints are damaged.
+    """
+    description = run.description()
+    if not run.config.resume:
+        folder.write_config(description)
+        LOG.info(
+            "%s on %s: %s parameters, %d training images, %d to validate, run folder %s",
+            run.config.model,
+            run.data.name,
+            f"{description['parameters']:,}",
+            len(run.loader.split),
+            len(run.validation),
+            folder.path,
+        )
+        return Checkpoints(folder.checkpoints, None)
+    stored = folder.read_config()
+    check_same_run(run, stored)
+    loaded = newest(folder.checkpoints, LOG.warning)
+    LOG.info("going on with %s from %s", folder.path, loaded.path.name if loaded else "the start")
+    again = [*stored.get("resumed", []), describe_environment()]
+    folder.write_config({**stored, "config": description["config"], "resumed": again})
+    return Checkpoints(folder.checkpoints, loaded)
+
+
+def conclude(
+    run: Run, progress: Progress, folder: RunFolder, checkpoints: Checkpoints
+) -> dict[str, Any]:
+    """Evaluate the last and the best net on the test set, once, and export the best.
+
+    Returns
+    -------
+    dict
+        What ``results.json`` holds.
+    """
+    folder.write_history(progress.history)
+    plot_curves([folder.path], folder.path / "curves.png")
+    last = evaluate(run, run.data.test)
+    best = last
+    if progress.best_epoch < progress.epoch:
+        checkpoint = checkpoints.read()
+        source = checkpoint.path / "best.params"
+        set_parameters(run.net, checkpoint.arrays("best.params"), source)
+        best = evaluate(run, run.data.test)
+    results = {
+        "epochs": progress.epoch,
+        "best_epoch": progress.best_epoch,
+        "val_acc_best": progress.best_acc if len(run.validation) else None,
+        "test_loss_last": last["loss"],
+        "test_acc_last": last["top1"],
+        "test_loss_best": best["loss"],
+        "test_acc_best": best["top1"],
+        "train_seconds": sum(line["epoch_seconds"] for line in progress.history),
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+    export_symbol(
+        run.net,
+        folder.path / "export",
+        run.data.classes,
+        run.data.mean,
+        run.data.std,
+        extra={"model": run.config.model, "run": results, "data": run.data.name},
+    )
+    folder.write_results(results)
+    LOG.info(
+        "test error: %.2f %% at the last epoch, %.2f %% at the best (%d)",
+        100 * (1 - results["test_acc_last"]),
+        100 * (1 - results["test_acc_best"]),
+        progress.best_epoch,
+    )
+    LOG.info("run folder: %s", folder.path)
+    return {**results, "run_dir": str(folder.path)}
+
+
+@command_line
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train as the command line says."""
+    try:
+        train(parse_args(argv))
+    except DivergedError as error:
+        print(f"diverged: {error}", file=sys.stderr)
+        return 3
+    except StoppedError as stopped:
+        return stopped.exit_code
+    except KeyboardInterrupt:  # before the first step, or after the last
+        return 128 + signal.SIGINT
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
