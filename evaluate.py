@@ -7,66 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from runtime import mx
-
 import numpy as np
 
 from datasets import Split
-from datasets.loader import batches
-from utils import normalise
-
-
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Return the logarithms of the probabilities of logits (N, classes), in float64."""
-    shifted = logits.astype(np.float64)
-    shifted -= shifted.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-
-
-def compute_logits(
-    net: Any,
-    split: Split,
-    mean: np.ndarray,
-    std: np.ndarray,
-    ctx: Any,
-    batch_size: int = 256,
-    flip: bool = False,
-) -> np.ndarray:
-    """Return a net's outputs for every image of a split, in its order.
-
-    Parameters
-    ----------
-    net : gluon.Block
-        Takes normalised images (N, 3, 32, 32), returns logits (N, classes).
-    split : Split
-        uint8 images.
-    mean, std : numpy.ndarray
-        (3,), in units of 0 to 255.
-    ctx : mxnet.Context or list of them
-        Devices; a batch is divided among them.
-    batch_size : int
-        Images at a time, over all devices together; the last batch may be smaller.
-    flip : bool
-        Whether the images are mirrored first.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32, (N, classes).
-    """
-    devices = list(ctx) if isinstance(ctx, (list, tuple)) else [ctx]
-    outputs = []
-    for images, _ in batches(split, batch_size):
-        if flip:
-            images = images[..., ::-1]
-        parts = [part for part in np.array_split(images, len(devices)) if len(part)]
-        running = []
-        for part, device in zip(parts, devices):
-            pixels = mx.nd.array(part, ctx=device, dtype=np.uint8)
-            running.append(net(normalise(pixels, mean, std)))
-        # The one wait for the devices, once a batch, when all of them are at work.
-        outputs += [logits.asnumpy() for logits in running]
-    return np.concatenate(outputs)
+from inference import compute_logits
+from metrics import cross_entropy, softmax
 
 
 def evaluate_net(
@@ -81,8 +26,16 @@ def evaluate_net(
 
     Parameters
     ----------
-    net, split, mean, std, ctx, batch_size
-        As in `compute_logits`.
+    net : gluon.Block
+        Takes normalised images (N, 3, 32, 32), returns logits (N, classes).
+    split : Split
+        Images and labels; every one counts, those of a last partial batch too.
+    mean, std : numpy.ndarray
+        (3,), in units of 0 to 255.
+    ctx : mxnet.Context or list of them
+        Devices; a batch is divided among them.
+    batch_size : int
+        Images at a time, over all devices together.
 
     Returns
     -------
@@ -90,10 +43,9 @@ def evaluate_net(
         ``loss``, the mean cross-entropy in nats; ``top1``, the share of images whose most probable
         class is the right one; ``probabilities``, float64 (N, classes).
     """
-    logarithms = log_softmax(compute_logits(net, split, mean, std, ctx, batch_size))
-    right = logarithms[np.arange(len(split)), split.labels]
+    probabilities = softmax(compute_logits(net, split.images, mean, std, ctx, batch_size))
     return {
-        "loss": float(-right.mean()),
-        "top1": float((logarithms.argmax(axis=1) == split.labels).mean()),
-        "probabilities": np.exp(logarithms),
+        "loss": cross_entropy(probabilities, split.labels),
+        "top1": float((probabilities.argmax(axis=1) == split.labels).mean()),
+        "probabilities": probabilities,
     }

@@ -1,0 +1,209 @@
+"""Anything that tells images apart, whatever form it is in: pixels in, logits out.
+
+Runs, checkpoints, pretrained models and symbols need MXNet, which is imported when one is opened;
+an ONNX file needs onnxruntime only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Mapping
+
+import numpy as np
+
+from errors import InputError
+from metrics import softmax
+from sandbox import rehearse
+
+BATCH = 250
+_MAX_BYTES = 1 << 30  # of a file; the largest net here has 110 MB
+_ONNX_KINDS = {"tensor(float)"}
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """Something that tells images apart.
+
+    Parameters
+    ----------
+    classes : tuple of str
+        Class names.
+    facts : dict
+        Where it comes from and what it reached: see `artefacts.run_facts`.
+    run : callable
+        Takes pixels, uint8 (N, 3, 32, 32) with any N up to `BATCH`; returns logits (N, classes).
+    """
+
+    classes: tuple[str, ...]
+    facts: dict[str, Any]
+    run: Callable[[np.ndarray], np.ndarray]
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Return logits, float32 (N, classes), of any number of images, uint8 (N, 3, 32, 32)."""
+        parts = [self.run(images[i : i + BATCH]) for i in range(0, len(images), BATCH)]
+        return np.concatenate([np.empty((0, len(self.classes)), np.float32), *parts])
+
+    def probabilities(self, images: np.ndarray, flip: bool = False) -> np.ndarray:
+        """Return probabilities of images; with `flip`, their mean with those of mirror images.
+
+        Parameters
+        ----------
+        images : numpy.ndarray
+            uint8, (N, 3, 32, 32).
+        flip : bool
+
+        Returns
+        -------
+        numpy.ndarray
+            float64, (N, classes).
+        """
+        probabilities = softmax(self.logits(images))
+        if flip:
+            probabilities = (probabilities + softmax(self.logits(images[..., ::-1]))) / 2
+        return probabilities
+
+
+def open_classifier(source: str | Path, ctx: Any = None) -> Classifier:
+    """Open a run folder, a checkpoint, a pretrained model, an exported symbol or an ONNX file.
+
+    Parameters
+    ----------
+    source : path or str
+        The folder or the file; of a symbol, its folder or any of its three files; of a pretrained
+        model, its name.
+    ctx : mxnet.Context or list of them, optional
+        Where MXNet computes; the CPU by default. onnxruntime computes on the CPU.
+
+    Returns
+    -------
+    Classifier
+
+    Raises
+    ------
+    InputError
+        If there is no such thing, or it is damaged, hostile or not from here.
+    """
+    path = Path(source)
+    if path.suffix == ".onnx":
+        return _open_onnx(path)
+    if path.name in ("model.json", "model-symbol.json", "model-0000.params"):
+        path = path.parent
+    if (path / "model.json").is_file():
+        return _open_symbol(path, ctx)
+    from runtime import mx
+
+    from artefacts import load_trained
+    from inference import compute_logits
+
+    devices = ctx or mx.cpu()
+    trained = load_trained(source, devices)
+
+    def run(images: np.ndarray) -> np.ndarray:
+        return compute_logits(trained.net, images, trained.mean, trained.std, devices, BATCH)
+
+    return Classifier(trained.classes, trained.facts, run)
+
+
+def _open_symbol(folder: Path, ctx: Any) -> Classifier:
+    from runtime import mx
+
+    from symbols import load_symbol
+
+    names = ("model.json", "model-symbol.json", "model-0000.params")
+    text, graph, params = (_read(folder / name) for name in names)
+    try:
+        facts = json.loads(text)
+        checksums = [hashlib.sha256(data).hexdigest() for data in (graph, params)]
+        intact = [facts["sha256"][name] for name in names[1:]] == checksums
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"{folder / names[0]} is damaged: {error!r:.150}") from error
+    if not intact:
+        raise InputError(f"{folder} is damaged: its checksums are not those in {names[0]}")
+    classes, prepare = _read_facts(facts, folder / names[0])
+    rehearse("symbols:try_symbol", graph, params, b"%d" % len(classes), source=folder)
+    devices = list(ctx) if isinstance(ctx, (list, tuple)) else [ctx or mx.cpu()]
+    net = load_symbol(graph, params, devices[0])
+    net.hybridize(static_alloc=True, static_shape=True)
+
+    def run(images: np.ndarray) -> np.ndarray:
+        return net(mx.nd.array(prepare(images), ctx=devices[0])).asnumpy()
+
+    return Classifier(classes, facts, run)
+
+
+def _open_onnx(path: Path) -> Classifier:
+    data = _read(path)
+    rehearse("classifiers:try_onnx", data, source=path)
+    session, facts = _load_onnx(data)
+    classes, prepare = _read_facts(facts, path)
+    name = session.get_inputs()[0].name
+
+    def run(images: np.ndarray) -> np.ndarray:
+        return session.run(None, {name: prepare(images)})[0]
+
+    return Classifier(classes, facts, run)
+
+
+def _load_onnx(data: bytes) -> tuple[Any, dict[str, Any]]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what matters is raised; the rest is no line for users
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    metadata = session.get_modelmeta().custom_metadata_map
+    return session, {key: json.loads(value) for key, value in metadata.items()}
+
+
+def try_onnx(data: bytes) -> None:
+    """Load an ONNX file and run it, for `sandbox.rehearse`."""
+    session, facts = _load_onnx(data)
+    classes, prepare = _read_facts(facts, "its metadata")
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    kinds = {entry.type for entry in (*inputs, *outputs)}
+    if len(inputs) != 1 or len(outputs) != 1 or kinds != _ONNX_KINDS:
+        raise InputError("it does not have one input and one output of type float")
+    for batch in (1, 2):
+        pixels = prepare(np.zeros((batch, 3, 32, 32), np.uint8))
+        logits = session.run(None, {inputs[0].name: pixels})[0]
+        if logits.shape != (batch, len(classes)):
+            raise InputError("its output is not one logit for each class")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise InputError(f"{path} has more than {_MAX_BYTES} bytes: no net here is that large")
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _read_facts(
+    facts: Mapping[str, Any], source: object
+) -> tuple[tuple[str, ...], Callable[[np.ndarray], np.ndarray]]:
+    """Return class names, and what turns pixels into an export's input."""
+    try:
+        classes = tuple(facts["classes"])
+        mean, std = (
+            np.array(facts[key], np.float64).reshape(1, 3, 1, 1) for key in ("mean", "std")
+        )
+        normalised = facts["normalised_input"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{source} does not say what its classes and its input are ({error!r:.80}): "
+            "export it with export.py"
+        ) from error
+    fits = all(isinstance(name, str) for name in classes) and len(classes) > 1
+    if not fits or not (np.isfinite(mean).all() and (std > 0).all()):
+        raise InputError(f"{source} names odd classes or statistics")
+
+    def prepare(images: np.ndarray) -> np.ndarray:
+        pixels = np.ascontiguousarray(images, np.float32)
+        if not normalised:
+            return pixels
+        return (pixels - mean.astype(np.float32)) * (1 / std).astype(np.float32)
+
+    return classes, prepare

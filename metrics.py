@@ -1,0 +1,98 @@
+"""What a classifier's probabilities are worth: loss and errors, with their intervals."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Sequence
+
+import numpy as np
+
+TOP = 5
+_Z = 1.959963984540054  # 95 % of a normal distribution lie within so many deviations
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return the probabilities of logits (N, classes), in float64."""
+    powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Return the mean of -log of the right class's probability, in nats.
+
+    Parameters
+    ----------
+    probabilities : numpy.ndarray
+        float64, (N, classes).
+    labels : numpy.ndarray
+        Integers, (N,).
+    """
+    right = probabilities[np.arange(len(labels)), labels]
+    # A probability that is 0 only for want of digits would make the mean infinite.
+    return float(-np.log(np.maximum(right, np.finfo(np.float64).tiny)).mean())
+
+
+def wilson(wrong: int, total: int) -> tuple[float, float]:
+    """Return the 95 % interval of an error of so many out of so many, as fractions.
+
+    Wilson's score interval (Journal of the American Statistical Association 22, 1927): unlike the
+    normal one it stays within 0 and 1, and is right for errors of a few percent.
+    """
+    share, weight = wrong / total, _Z**2 / total
+    middle = (share + weight / 2) / (1 + weight)
+    half = math.sqrt(share * (1 - share) * weight + weight**2 / 4) / (1 + weight)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def confusion_matrix(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Count images by their class (row) and the most probable class (column)."""
+    classes = probabilities.shape[1]
+    pairs = labels.astype(np.int64) * classes + probabilities.argmax(axis=1)
+    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+
+
+def measure(
+    probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str]
+) -> dict[str, Any]:
+    """Return everything that `evaluate.py` says of a classifier.
+
+    Parameters
+    ----------
+    probabilities : numpy.ndarray
+        float64, (N, classes).
+    labels : numpy.ndarray
+        Integers, (N,).
+    classes : sequence of str
+        Class names.
+
+    Returns
+    -------
+    dict
+        ``images``; ``loss``; ``top1_error`` and ``top5_error`` with their ``_interval``, as
+        fractions (the second None where there are no more than five classes);
+        ``class_errors`` by name; ``confusion``: see `confusion_matrix`.
+    """
+    total = len(labels)
+    confusion = confusion_matrix(probabilities, labels)
+    wrong = total - int(np.trace(confusion))
+    result: dict[str, Any] = {
+        "images": total,
+        "loss": cross_entropy(probabilities, labels),
+        "top1_error": wrong / total,
+        "top1_error_interval": list(wilson(wrong, total)),
+        "top5_error": None,
+        "top5_error_interval": None,
+    }
+    if len(classes) > TOP:
+        right = probabilities[np.arange(total), labels]
+        better = (probabilities > right[:, None]).sum(axis=1)
+        wrong = int((better >= TOP).sum())
+        result["top5_error"] = wrong / total
+        result["top5_error_interval"] = list(wilson(wrong, total))
+    counts, right = confusion.sum(axis=1), np.diag(confusion)
+    result["class_errors"] = {
+        name: float(1 - right[i] / counts[i]) if counts[i] else None
+        for i, name in enumerate(classes)
+    }
+    result["confusion"] = confusion.tolist()
+    return result
