@@ -35,12 +35,7 @@ _UPRIGHT = {
 
 
 def read_image(path: Path) -> np.ndarray:
-    """Read an image file in any format that Pillow reads, except those it needs Ghostscript for.
-
-    The first frame of an animation; turned upright as EXIF says; transparent pixels over grey;
-    16 bits reduced to the upper 8; CMYK, palettes and grey converted to RGB; then resized to
-    32 x 32, without regard to its proportions, by Pillow's antialiased bicubic filter. An image of
-    that size already keeps its pixels as they are.
+    """Read an image file: see `decode_image`.
 
     Parameters
     ----------
@@ -57,17 +52,44 @@ def read_image(path: Path) -> np.ndarray:
     InputError
         If it is unreadable, broken, or larger than `MAX_BYTES` or `MAX_PIXELS`.
     """
-    content = read_regular(Path(path), MAX_BYTES)
+    return decode_image(read_regular(Path(path), MAX_BYTES), path)
+
+
+def decode_image(content: bytes, name: object) -> np.ndarray:
+    """Decode an image in any format that Pillow reads, except those it needs Ghostscript for.
+
+    The first frame of an animation; turned upright as EXIF says; transparent pixels over grey;
+    16 bits reduced to the upper 8; CMYK, palettes and grey converted to RGB; then resized to
+    32 x 32, without regard to its proportions, by Pillow's antialiased bicubic filter. An image of
+    that size already keeps its pixels as they are.
+
+    Parameters
+    ----------
+    content : bytes
+        What is in the file.
+    name : object
+        What to call it in messages.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8, (3, 32, 32).
+
+    Raises
+    ------
+    InputError
+        If it is broken, or has more than `MAX_PIXELS`.
+    """
     try:
         with Image.open(io.BytesIO(content), formats=_formats()) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise InputError(f"{path}: {image.size} pixels are more than {MAX_PIXELS:,}")
+                raise InputError(f"{name}: {image.size} pixels are more than {MAX_PIXELS:,}")
             pixels = np.asarray(_square(_to_rgb(image)))
     except InputError:
         raise
     except Exception as error:  # Pillow's readers raise nearly everything on a broken file
         reason = " ".join(str(error).replace(repr(error.args), "").split()) or type(error).__name__
-        raise InputError(f"{path} is not an image that can be read: {reason:.120}") from error
+        raise InputError(f"{name} is not an image that can be read: {reason:.120}") from error
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
