@@ -88,7 +88,7 @@ def read_members(path: Path, sizes: Mapping[str, int]) -> Iterator[tuple[str, by
     missing = dict(sizes)
     try:
         with open_regular(path) as file:
-            stream = _Bounded(file, sum(sizes.values()) + SLACK)
+            stream = _Bounded(path, file, sum(sizes.values()) + SLACK)
             with tarfile.open(fileobj=stream, mode="r|") as archive:
                 for member in archive:
                     name = member.name[2:] if member.name.startswith("./") else member.name
@@ -100,6 +100,8 @@ def read_members(path: Path, sizes: Mapping[str, int]) -> Iterator[tuple[str, by
                         raise InputError(f"{path}: {name} is not a regular file of its size")
                     content = archive.extractfile(member)
                     yield name, content.read() if content else b""
+            while stream.read(_READ):  # to the end, where gzip keeps its own checksum
+                pass
     except (tarfile.TarError, zlib.error, OSError, EOFError, ValueError, OverflowError) as error:
         if isinstance(error, InputError):
             raise
@@ -111,7 +113,8 @@ def read_members(path: Path, sizes: Mapping[str, int]) -> Iterator[tuple[str, by
 class _Bounded(io.RawIOBase):
     """A gzip stream that refuses to grow beyond a number of bytes."""
 
-    def __init__(self, file: BinaryIO, limit: int) -> None:
+    def __init__(self, path: Path, file: BinaryIO, limit: int) -> None:
+        self._path = path
         self._stream = gzip.GzipFile(fileobj=file, mode="rb")
         self._left = limit
 
@@ -119,5 +122,5 @@ class _Bounded(io.RawIOBase):
         block = self._stream.read(min(size, self._left + 1) if size >= 0 else self._left + 1)
         self._left -= len(block)
         if self._left < 0:
-            raise InputError("it unpacks to more than the official archive does")
+            raise InputError(f"{self._path} unpacks to more than the official archive does")
         return block

@@ -1,0 +1,157 @@
+"""An archive gives the wanted files or a one-line error; it writes nothing and stays in bounds."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import tarfile
+import tracemalloc
+
+import pytest
+from tiny_cifar import pack
+
+from datasets import archive
+from datasets.archive import check_archive, read_members
+from errors import InputError
+
+WANTED = {"folder/a.bin": 4, "folder/b.bin": 4}
+FILES = {"a.bin": b"aaaa", "b.bin": b"bbbb"}
+
+
+def member(name, content=b"", **fields):
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    for field, value in fields.items():
+        setattr(info, field, value)
+    return info, content
+
+
+def tar(*members, **options):
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz", **options) as file:
+        for info, content in members:
+            file.addfile(info, io.BytesIO(content))
+    return packed.getvalue()
+
+
+def read(content, folder, wanted=WANTED):
+    path = folder / "archive.tar.gz"
+    path.write_bytes(content)
+    before = sorted(os.listdir(folder.parent))
+    try:
+        return dict(read_members(path, wanted))
+    finally:
+        assert os.listdir(folder) == ["archive.tar.gz"]
+        assert sorted(os.listdir(folder.parent)) == before
+
+
+def refused(content, folder, match):
+    with pytest.raises(InputError, match=match) as refusal:
+        read(content, folder)
+    assert "\n" not in str(refusal.value)
+    assert "archive.tar.gz" in str(refusal.value)
+
+
+GOOD = (member("folder/a.bin", b"aaaa"), member("folder/b.bin", b"bbbb"))
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_every_kind_of_tar_is_read(form, tmp_path):
+    extra = member(
+        "folder/readme.html", b"x" * 1000, mtime=1.5 if form == tarfile.PAX_FORMAT else 1
+    )
+    members = read(tar(*GOOD, extra, format=form), tmp_path)
+    assert members == {"folder/a.bin": b"aaaa", "folder/b.bin": b"bbbb"}
+
+
+def test_names_may_begin_with_a_dot(tmp_path):
+    content = tar(member("./folder/a.bin", b"aaaa"), member("./folder/b.bin", b"bbbb"))
+    assert len(read(content, tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["../folder/a.bin", "/folder/a.bin", "folder/../folder/a.bin", "folder/a.bin/../../x"]
+)
+def test_a_path_that_leads_elsewhere_is_no_file_of_ours(name, tmp_path):
+    refused(tar(member(name, b"aaaa"), GOOD[1]), tmp_path, "folder/a.bin is missing")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        tarfile.SYMTYPE,
+        tarfile.LNKTYPE,
+        tarfile.CHRTYPE,
+        tarfile.BLKTYPE,
+        tarfile.FIFOTYPE,
+        tarfile.DIRTYPE,
+    ],
+)
+def test_links_devices_and_folders_are_refused(kind, tmp_path):
+    odd = member("folder/a.bin", type=kind, linkname="/etc/passwd")
+    refused(tar(odd, GOOD[1]), tmp_path, "not a regular file")
+
+
+def test_a_file_that_is_too_long_is_refused(tmp_path):
+    refused(
+        tar(member("folder/a.bin", b"aaaaa"), GOOD[1]), tmp_path, "not a regular file of its size"
+    )
+
+
+def test_a_file_that_comes_twice_is_refused(tmp_path):
+    refused(tar(GOOD[0], GOOD[0], GOOD[1]), tmp_path, "twice")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    refused(tar(GOOD[0]), tmp_path, "folder/b.bin is missing")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no archive at all", gzip.compress(b""), gzip.compress(b"x")]
+)
+def test_what_is_no_archive_is_refused(content, tmp_path):
+    refused(content, tmp_path, "damaged|not the official")
+
+
+def test_every_truncation_is_refused(tmp_path):
+    whole = pack("folder", FILES)
+    for length in range(len(whole) - 1):
+        refused(whole[:length], tmp_path, "damaged|not the official")
+
+
+def claim(name, kind):
+    """Return a header that announces 300 MB."""
+    info = tarfile.TarInfo(name)
+    info.type, info.size = kind, 300 << 20
+    return gzip.compress(info.tobuf())
+
+
+ZEROS = gzip.compress(bytes(1 << 20)) * 300
+BOMBS = {
+    "another file": claim("folder/other.bin", tarfile.REGTYPE) + ZEROS,
+    "extended header": claim("././@PaxHeader", tarfile.XHDTYPE) + ZEROS,
+    "extended header alone": claim("././@PaxHeader", tarfile.XHDTYPE),
+    "long name": claim("././@LongLink", tarfile.GNUTYPE_LONGNAME) + ZEROS,
+    "many files": gzip.compress(tarfile.TarInfo("folder/c").tobuf() * 100_000),
+    "zeros": ZEROS,
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
+def test_a_bomb_is_refused_within_the_bound_on_memory(bomb, tmp_path):
+    tracemalloc.start()
+    try:
+        refused(bomb, tmp_path, "more than the official|damaged|is missing")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 16 * archive.SLACK
+
+
+def test_a_checksum_that_differs_is_refused(tmp_path):
+    path = tmp_path / "archive.tar.gz"
+    path.write_bytes(b"content")
+    check_archive(path, {"md5": "9a0364b9e99bb480dd25e1f0284c8555"})
+    with pytest.raises(InputError, match="md5 9a0364b9e99bb480dd25e1f0284c8555, not 00"):
+        check_archive(path, {"md5": "00"})

@@ -1,0 +1,229 @@
+"""CIFAR is found in every form that users have on disk, and refused where it is damaged."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+from tiny_cifar import (
+    TINY10,
+    TINY100,
+    binary_files,
+    official_python_file,
+    pack,
+    python_files,
+    tiny_arrays,
+    with_archive,
+    write_all,
+)
+
+import datasets
+from datasets.cifar import CIFAR10, CIFAR100, MIRRORS_VARIABLE, load_cifar
+from errors import InputError
+
+SOURCES = pytest.mark.parametrize("source", [TINY10, TINY100], ids=["cifar10", "cifar100"])
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    """Let nothing reach the real mirrors: port 9 of this machine refuses."""
+    monkeypatch.setenv(MIRRORS_VARIABLE, "http://127.0.0.1:9")
+    monkeypatch.setattr("datasets.download.PAUSE", 0)
+
+
+def assert_is(dataset, source):
+    images, labels = tiny_arrays(source)
+    border = source.train_size * len(source.binary.train)
+    np.testing.assert_array_equal(dataset.train.images, images[:border])
+    np.testing.assert_array_equal(dataset.train.labels, labels[:border])
+    np.testing.assert_array_equal(dataset.test.images, images[border:])
+    np.testing.assert_array_equal(dataset.test.labels, labels[border:])
+    assert dataset.train.images.dtype == np.uint8
+    assert dataset.train.labels.dtype == np.int32
+    assert dataset.train.images.flags.c_contiguous
+
+
+@SOURCES
+@pytest.mark.parametrize("unpacked", [True, False])
+def test_binary_files_are_read_with_or_without_their_folder(source, unpacked, tmp_path):
+    folder = tmp_path / source.binary.folder if unpacked else tmp_path
+    write_all(folder, binary_files(source))
+    assert_is(load_cifar(source, tmp_path), source)
+
+
+@SOURCES
+def test_the_binary_archive_is_read_and_nothing_is_written(source, tmp_path):
+    archive = pack(source.binary.folder, binary_files(source))
+    write_all(tmp_path, {source.binary.archive: archive})
+    assert_is(load_cifar(with_archive(source, "binary", archive), tmp_path), source)
+    assert os.listdir(tmp_path) == [source.binary.archive]
+
+
+@SOURCES
+@pytest.mark.parametrize("protocol", [3, 4])
+def test_python_batches_are_read(source, protocol, tmp_path):
+    write_all(tmp_path / source.python.folder, python_files(source, protocol))
+    assert_is(load_cifar(source, tmp_path), source)
+
+
+@SOURCES
+def test_the_python_archive_is_read(source, tmp_path):
+    archive = pack(source.python.folder, python_files(source))
+    write_all(tmp_path, {source.python.archive: archive})
+    assert_is(load_cifar(with_archive(source, "python", archive), tmp_path), source)
+
+
+@SOURCES
+def test_python_batches_as_python_2_saved_them_are_read(source, tmp_path):
+    images, labels = tiny_arrays(source)
+    key = source.label_key.encode()
+    names = (*source.python.train, source.python.test)
+    borders = np.arange(1, len(names)) * source.train_size
+    files = {
+        name: official_python_file(some, numbers.tolist(), key)
+        for name, some, numbers in zip(names, np.split(images, borders), np.split(labels, borders))
+    }
+    write_all(tmp_path, files)
+    assert_is(load_cifar(source, tmp_path), source)
+
+
+def test_all_forms_give_the_same_data_set(tmp_path):
+    write_all(tmp_path / "a", binary_files(TINY10))
+    write_all(tmp_path / "b", python_files(TINY10))
+    one, other = load_cifar(TINY10, tmp_path / "a"), load_cifar(TINY10, tmp_path / "b")
+    assert one.fingerprint == other.fingerprint
+
+
+def test_an_archive_of_ones_own_is_accepted_by_the_checksum_beside_it(tmp_path):
+    files = binary_files(TINY10)
+    archive = pack(TINY10.binary.folder, files)
+    path = write_all(tmp_path, {TINY10.binary.archive: archive}) / TINY10.binary.archive
+    with pytest.raises(InputError, match=r"truncated or altered.*\.sha256 beside it"):
+        load_cifar(TINY10, tmp_path)
+    digest = with_archive(TINY10, "binary", archive).binary.digests["sha256"]
+    beside = path.with_name(path.name + ".sha256")
+    beside.write_text(f"{digest}  {path.name}\n")
+    assert_is(load_cifar(TINY10, tmp_path), TINY10)
+    beside.write_text("no checksum")
+    with pytest.raises(InputError, match="does not begin with a SHA-256"):
+        load_cifar(TINY10, tmp_path)
+
+
+def test_a_whole_set_of_the_official_size_is_read(tmp_path):
+    record = 3073
+    for name in (*CIFAR10.binary.train, CIFAR10.binary.test):
+        content = np.zeros((10_000, record), np.uint8)
+        content[:, 0] = np.arange(10_000) % 10
+        content[:, 1:] = 200
+        content.tofile(tmp_path / name)
+    dataset = datasets.get_dataset("cifar10", tmp_path)
+    assert (len(dataset.train), len(dataset.test)) == (50_000, 10_000)
+    assert dataset.train.images.min() == 200
+    assert dataset.classes[:3] == ("airplane", "automobile", "bird")
+
+
+@pytest.mark.parametrize(
+    ("source", "mean", "std"),
+    [
+        (CIFAR10, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+        (CIFAR100, (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
+    ],
+)
+def test_statistics_are_those_of_the_papers(source, mean, std):
+    np.testing.assert_allclose(np.divide(source.mean, 255), mean, atol=3e-4)
+    np.testing.assert_allclose(np.divide(source.std, 255), std, atol=3e-4)
+
+
+def test_there_are_a_hundred_different_classes_in_order():
+    assert len(set(CIFAR100.classes)) == 100
+    assert list(CIFAR100.classes) == sorted(CIFAR100.classes)
+
+
+# What is refused. Each message is one line that names the file.
+
+
+def damage(tmp_path, change, files=binary_files):
+    names = files(TINY10)
+    change(names)
+    write_all(tmp_path, names)
+    with pytest.raises(InputError) as refusal:
+        load_cifar(TINY10, tmp_path)
+    assert "\n" not in str(refusal.value)
+    return str(refusal.value)
+
+
+@pytest.mark.parametrize("files", [binary_files, python_files])
+def test_a_truncated_file_is_named(files, tmp_path):
+    name = list(files(TINY10))[2]
+    message = damage(tmp_path, lambda f: f.update({name: f[name][:-1]}), files)
+    assert name in message
+
+
+def test_a_longer_file_is_named(tmp_path):
+    name = "data_batch_2.bin"
+    assert name in damage(tmp_path, lambda f: f.update({name: f[name] + b"0"}))
+
+
+def test_an_empty_file_is_named(tmp_path):
+    assert "test_batch.bin has 0 bytes" in damage(
+        tmp_path, lambda f: f.update({"test_batch.bin": b""})
+    )
+
+
+def test_a_missing_file_is_named(tmp_path):
+    message = damage(tmp_path, lambda f: f.pop("data_batch_4.bin"))
+    assert "data_batch_4.bin cannot be read: No such file" in message
+
+
+def test_a_label_out_of_range_is_named(tmp_path):
+    def change(files):
+        files["data_batch_1.bin"] = b"\x0a" + files["data_batch_1.bin"][1:]
+
+    assert "label 10 of image 0 is out of range" in damage(tmp_path, change)
+
+
+def test_an_altered_label_is_noticed_by_the_count_of_its_class(tmp_path):
+    def change(files):
+        old = files["test_batch.bin"]
+        files["test_batch.bin"] = bytes([(old[0] + 1) % 10]) + old[1:]
+
+    assert "images, 3 expected" in damage(tmp_path, change)
+
+
+def test_a_pipe_in_a_files_place_does_not_hang(tmp_path):
+    write_all(tmp_path, binary_files(TINY10))
+    (tmp_path / "data_batch_3.bin").unlink()
+    os.mkfifo(tmp_path / "data_batch_3.bin")
+    with pytest.raises(InputError, match="not a regular file"):
+        load_cifar(TINY10, tmp_path)
+
+
+def test_neither_data_nor_network_says_what_to_do(tmp_path):
+    with pytest.raises(InputError) as refusal:
+        datasets.get_dataset("cifar100", tmp_path)
+    message = str(refusal.value)
+    assert "\n" not in message
+    for part in ("cifar-100-binary.tar.gz", str(tmp_path), "https://", "--dataset shapes"):
+        assert part in message
+
+
+def test_an_unknown_name_is_refused_with_the_nearest():
+    with pytest.raises(InputError, match="did you mean cifar100, cifar10"):
+        datasets.get_dataset("cifar-100")
+
+
+def test_a_folder_that_is_not_there_is_not_made(tmp_path):
+    with pytest.raises(InputError, match="there is no folder"):
+        datasets.get_dataset("cifar10", tmp_path / "typing error")
+    assert not os.listdir(tmp_path)
+
+
+def test_the_default_folder_is_mxnets(monkeypatch, tmp_path):
+    monkeypatch.setenv("MXNET_HOME", str(tmp_path))
+    write_all(tmp_path / "datasets" / "cifar10", {"data_batch_1.bin": b""})
+    with pytest.raises(InputError, match=str(tmp_path)):
+        datasets.get_dataset("cifar10")
+    monkeypatch.delenv("MXNET_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert datasets.default_data_dir("cifar10") == tmp_path / ".mxnet" / "datasets" / "cifar10"
