@@ -38,6 +38,8 @@ class Trained:
         float32, (3,), of the training images, in units of 0 to 255.
     facts : dict
         Where it comes from and what it reached, in a form that JSON can hold: `run_facts`.
+    data_dir : str, optional
+        Where the data was that it learnt from.
     """
 
     net: Any
@@ -45,6 +47,7 @@ class Trained:
     mean: np.ndarray
     std: np.ndarray
     facts: dict[str, Any]
+    data_dir: str | None = None
 
 
 def load_trained(source: str | Path, ctx: Any = None) -> Trained:
@@ -147,7 +150,7 @@ def _from_checkpoint(checkpoint: Checkpoint, file: str, run: Path, ctx: Any) -> 
         raise InputError(f"{run / 'config.json'} is damaged: {error!r}") from error
     net = models.get_model(config.model, len(classes), **config.model_options())
     set_parameters(net, checkpoint.arrays(file), checkpoint.path / file, ctx)
-    return Trained(net, classes, mean, std, facts)
+    return Trained(net, classes, mean, std, facts, config.data_dir)
 
 
 def _from_table(name: str, ctx: Any) -> Trained:

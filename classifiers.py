@@ -35,11 +35,14 @@ class Classifier:
         Where it comes from and what it reached: see `artefacts.run_facts`.
     run : callable
         Takes pixels, uint8 (N, 3, 32, 32) with any N up to `BATCH`; returns logits (N, classes).
+    data_dir : str, optional
+        Where the data was that a run has learnt from.
     """
 
     classes: tuple[str, ...]
     facts: dict[str, Any]
     run: Callable[[np.ndarray], np.ndarray]
+    data_dir: str | None = None
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Return logits, float32 (N, classes), of any number of images, uint8 (N, 3, 32, 32)."""
@@ -104,7 +107,7 @@ def open_classifier(source: str | Path, ctx: Any = None) -> Classifier:
     def run(images: np.ndarray) -> np.ndarray:
         return compute_logits(trained.net, images, trained.mean, trained.std, devices, BATCH)
 
-    return Classifier(trained.classes, trained.facts, run)
+    return Classifier(trained.classes, trained.facts, run, trained.data_dir)
 
 
 def _open_symbol(folder: Path, ctx: Any) -> Classifier:

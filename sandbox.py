@@ -64,8 +64,15 @@ def rehearse(function: str, *parts: bytes, source: object) -> None:
     if child.returncode < 0:
         name = signal.Signals(-child.returncode).name
         raise InputError(f"{source} is damaged or hostile: reading it ended in {name}")
-    reason = " ".join(child.stdout.decode("utf-8", "replace").split())
-    raise InputError(f"{source} cannot be used: {reason or 'reading it failed'}")
+    said = " ".join(child.stdout.decode("utf-8", "replace").split())
+    raise InputError(f"{source} cannot be used: {said or 'reading it failed'}")
+
+
+def reason(error: BaseException) -> str:
+    """Return the line of an error's message that says why; MXNet's begin with a stack."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    line = next((line for line in lines if "Error:" in line), lines[0] if lines else "")
+    return f"{line:.200}" or type(error).__name__
 
 
 def _main(function: str, memory: str) -> None:
@@ -82,10 +89,7 @@ def _main(function: str, memory: str) -> None:
     try:
         getattr(importlib.import_module(module), name)(*parts)
     except Exception as error:  # whatever it is, the parent says it in one line
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        # MXNet's messages end with the reason and begin with a stack.
-        reason = next((line for line in lines if "Error:" in line), lines[0] if lines else "")
-        sys.stdout.write(f"{reason.strip():.200}" or type(error).__name__)
+        sys.stdout.write(reason(error))
         sys.exit(1)
     sys.stdout.buffer.write(_DONE)
 

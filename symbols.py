@@ -17,6 +17,7 @@ from mxnet import gluon
 
 from errors import InputError
 from params_file import read_params
+from sandbox import reason
 
 # Those of every model in the registry; none of them reads files or runs code from the graph.
 OPERATORS = frozenset(
@@ -129,7 +130,7 @@ def load_symbol(graph: bytes, params: bytes, ctx: Any = None) -> Any:
         symbol = mx.sym.load_json(graph.decode())
         net = gluon.SymbolBlock(symbol, mx.sym.var("data", dtype="float32"))
     except (ValueError, RecursionError, mx.MXNetError) as error:
-        raise InputError(f"the graph {str(error).splitlines()[0]:.150}") from error
+        raise InputError(f"the graph: {reason(error)}") from error
     arrays = read_params(params, "the parameter file")
     values = {name.partition(":")[2]: value for name, value in arrays.items()}
     wanted = dict(net.collect_params())

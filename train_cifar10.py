@@ -23,6 +23,7 @@ from typing import Any, Callable, Sequence
 from runtime import mx
 
 import models
+from artefacts import run_facts
 from checkpoints import Checkpoints, newest, set_parameters
 from config import Config, parse_args
 from datasets import Split
@@ -273,6 +274,7 @@ def train(config: Config) -> dict[str, Any]:
     StoppedError
         If a signal has stopped it; a checkpoint is saved.
     """
+    models.get_model(config.model, **config.model_options())  # better refused before a download
     workers = Workers(config.kvstore)
     log_to_screen(quiet=workers.rank > 0)
     if workers.rank > 0:
@@ -300,6 +302,8 @@ def _train(run: Run, folder: RunFolder | None) -> dict[str, Any]:
                 progress.loss_scale = run.trainer._amp_loss_scaler.loss_scale
             checkpoints.save(run.net, run.trainer, asdict(progress), best)
 
+    if folder and progress.history:  # a run killed after its checkpoint has a line to catch up with
+        folder.write_history(progress.history)
     images = run.loader.steps_per_epoch * config.batch_size
     done = progress.epoch * images + progress.step * config.batch_size
     pace = Pace(config.epochs * images, done, FAST_PRESET, shown=folder is not None)
@@ -370,12 +374,11 @@ def conclude(
     dict
         What ``results.json`` holds.
     """
-    folder.write_history(progress.history)
     plot_curves([folder.path], folder.path / "curves.png")
     last = evaluate(run, run.data.test)
     best = last
+    checkpoint = checkpoints.read()
     if progress.best_epoch < progress.epoch:
-        checkpoint = checkpoints.read()
         source = checkpoint.path / "best.params"
         set_parameters(run.net, checkpoint.arrays("best.params"), source)
         best = evaluate(run, run.data.test)
@@ -396,7 +399,7 @@ def conclude(
         run.data.classes,
         run.data.mean,
         run.data.std,
-        extra={"model": run.config.model, "run": results, "data": run.data.name},
+        extra=run_facts(folder.read_config(), results, checkpoint),
     )
     folder.write_results(results)
     LOG.info(
