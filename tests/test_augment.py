@@ -1,0 +1,203 @@
+"""Each augmentation does what its paper defines, to every image and its target."""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datasets.augment import Augmentation, augment
+from errors import InputError
+
+FILL = np.array([125, 123, 114], np.uint8)
+OFF = {"crop": False, "flip": False}
+
+
+def coded_images(count):
+    """Return images whose every pixel tells its place: red the row, green the column, blue 200."""
+    images = np.empty((count, 3, 32, 32), np.uint8)
+    images[:, 0] = np.arange(32)[:, None]
+    images[:, 1] = np.arange(32)
+    images[:, 2] = 200
+    return images
+
+
+def distinct_images(count):
+    """Return images of one value each, 0, 1, 2 and so on."""
+    return np.repeat(np.arange(count, dtype=np.uint8), 3 * 32 * 32).reshape(count, 3, 32, 32)
+
+
+def apply(images, labels=None, classes=10, seed=0, **options):
+    labels = np.zeros(len(images), np.int32) if labels is None else labels
+    augmentation = Augmentation(**{**OFF, **options})
+    return augment(images, labels, classes, augmentation, np.random.RandomState(seed), FILL)
+
+
+def test_nothing_asked_for_changes_nothing_and_leaves_the_originals_alone():
+    images = coded_images(4)
+    result, targets = apply(images, np.array([0, 1, 2, 9], np.int32))
+    np.testing.assert_array_equal(result, images)
+    np.testing.assert_array_equal(targets, np.eye(10)[[0, 1, 2, 9]])
+    assert targets.dtype == np.float32
+    result[:] = 0
+    assert images.any()
+
+
+def test_a_crop_is_one_of_the_81_windows_of_the_padded_image():
+    padded = np.tile(FILL[:, None, None], (1, 40, 40))
+    padded[:, 4:36, 4:36] = coded_images(1)[0]
+    windows = {
+        padded[:, top : top + 32, left : left + 32].tobytes(): (top, left)
+        for top in range(9)
+        for left in range(9)
+    }
+    images, _ = apply(coded_images(81 * 200), crop=True)
+    counts = collections.Counter(windows[image.tobytes()] for image in images)
+    assert len(counts) == 81
+    # 200 expected of each, standard deviation 14: six of them either way.
+    assert min(counts.values()) > 115
+    assert max(counts.values()) < 285
+
+
+def test_half_of_the_images_are_mirrored_left_and_right():
+    images, _ = apply(coded_images(10_000), flip=True)
+    original, mirrored = coded_images(1)[0], coded_images(1)[0][..., ::-1]
+    same = (images == original).all(axis=(1, 2, 3))
+    other = (images == mirrored).all(axis=(1, 2, 3))
+    assert (same | other).all()
+    assert abs(other.mean() - 0.5) < 0.03
+
+
+@pytest.mark.parametrize("side", [1, 7, 16, 32, 100])
+def test_cutout_covers_one_square_that_may_stick_out(side):
+    images, _ = apply(coded_images(4000), cutout=side)
+    covered = (images == FILL[:, None, None]).all(axis=1)
+    rows, columns = covered.any(axis=2), covered.any(axis=1)
+    # A rectangle: what its rows and columns span, and no pixel elsewhere touched.
+    np.testing.assert_array_equal(covered, rows[:, :, None] & columns[:, None, :])
+    untouched = ~covered[:, None] & np.ones((1, 3, 1, 1), bool)
+    np.testing.assert_array_equal(
+        images[untouched], np.broadcast_to(coded_images(1), images.shape)[untouched]
+    )
+    heights, widths = rows.sum(axis=1), columns.sum(axis=1)
+    assert heights.max() == widths.max() == min(side, 32)
+    assert heights.min() == widths.min() == min((side + 1) // 2, 32)
+    if side > 1:  # every pixel is reached
+        assert covered.any(axis=0).all()
+
+
+@given(st.floats(0, 0.999), st.integers(2, 100))
+def test_label_smoothing_spreads_a_probability_over_all_classes(smoothing, classes):
+    _, targets = apply(
+        distinct_images(2), np.array([0, 1], np.int32), classes, label_smoothing=smoothing
+    )
+    expected = (1 - smoothing) * np.eye(classes)[:2] + smoothing / classes
+    np.testing.assert_allclose(targets, expected, atol=1e-6)
+
+
+def test_mixup_mixes_pixels_and_targets_by_the_same_weight():
+    count = 50
+    images, targets = apply(
+        distinct_images(count), np.arange(count, dtype=np.int32), count, mixup=1.0
+    )
+    assert images.dtype == np.float32
+    values = images.reshape(count, -1)
+    assert (values == values[:, :1]).all()
+    # The images are their own class numbers, so the mean class is the mixed pixel.
+    np.testing.assert_allclose(targets @ np.arange(count), values[:, 0], rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(targets.sum(axis=1), 1, rtol=1e-6)
+    assert len(np.unique(np.round(targets.max(axis=1), 5))) <= 2  # one weight a batch
+
+
+def test_cutmix_pastes_one_box_and_weighs_the_targets_by_its_area():
+    count = 50
+    areas = set()
+    for seed in range(200):
+        images, targets = apply(
+            distinct_images(count), np.arange(count, dtype=np.int32), count, seed, cutmix=1.0
+        )
+        assert images.dtype == np.uint8
+        pasted = images[:, 0] != np.arange(count)[:, None, None]
+        box = pasted.any(axis=0)
+        rows, columns = box.any(axis=1), box.any(axis=0)
+        np.testing.assert_array_equal(box, rows[:, None] & columns)
+        weight = 1 - box.mean()
+        areas.add(box.sum())
+        own = targets[np.arange(count), np.arange(count)]
+        moved = pasted.any(axis=(1, 2))
+        np.testing.assert_allclose(own[moved], weight, atol=1e-6)
+        # Means agree: what share of a target is another class, that share of pixels is its image.
+        np.testing.assert_allclose(
+            targets @ np.arange(count), images.mean(axis=(1, 2, 3)), rtol=1e-5, atol=1e-4
+        )
+    assert len(areas) > 50
+
+
+def test_with_mixup_and_cutmix_each_batch_gets_one_of_the_two():
+    mixed = cut = 0
+    for seed in range(100):
+        images, _ = apply(distinct_images(8), seed=seed, mixup=1.0, cutmix=1.0)
+        assert images.dtype == np.float32  # always, so that a compiled graph sees one type
+        flat = images.reshape(8, -1)
+        if (flat == flat[:, :1]).all() and (flat % 1).any():
+            mixed += 1
+        elif not (flat % 1).any():
+            cut += 1
+    assert mixed + cut == 100
+    assert min(mixed, cut) > 25
+
+
+OPTIONS = st.builds(
+    Augmentation,
+    crop=st.booleans(),
+    flip=st.booleans(),
+    cutout=st.integers(0, 40),
+    mixup=st.sampled_from([0, 0.2, 1.0, 8.0]),
+    cutmix=st.sampled_from([0, 0.2, 1.0, 8.0]),
+    label_smoothing=st.sampled_from([0, 0.1]),
+)
+
+
+@given(OPTIONS, st.integers(1, 9), st.integers(0, 2**32 - 1))
+def test_any_options_give_pixels_and_probabilities_and_are_repeatable(options, count, seed):
+    images = np.random.RandomState(1).randint(0, 256, (count, 3, 32, 32)).astype(np.uint8)
+    labels = (np.arange(count) % 5).astype(np.int32)
+    original = images.copy()
+    one = augment(images, labels, 5, options, np.random.RandomState(seed), FILL)
+    other = augment(images, labels, 5, options, np.random.RandomState(seed), FILL)
+    for mine, theirs in zip(one, other):
+        np.testing.assert_array_equal(mine, theirs)
+    np.testing.assert_array_equal(images, original)
+    assert one[0].shape == images.shape
+    assert one[0].dtype == (np.float32 if options.mixup else np.uint8)
+    assert one[0].min() >= 0
+    assert one[0].max() <= 255.001
+    assert one[1].dtype == np.float32
+    assert one[1].min() >= 0
+    np.testing.assert_allclose(one[1].sum(axis=1), 1, rtol=1e-5)
+
+
+def test_a_batch_is_the_same_under_every_numpy():
+    # A run is resumed with other versions than it was started with.
+    images, _ = apply(coded_images(64), crop=True, flip=True, cutout=8, cutmix=1.0)
+    assert hashlib.sha256(images.tobytes()).hexdigest()[:16] == "6a0a737a587ff2e6"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"cutout": -1},
+        {"mixup": -0.1},
+        {"cutmix": float("nan")},
+        {"mixup": float("inf")},
+        {"label_smoothing": 1.0},
+        {"label_smoothing": -0.1},
+    ],
+)
+def test_numbers_out_of_range_are_refused(options):
+    with pytest.raises(InputError, match="must be"):
+        Augmentation(**options)

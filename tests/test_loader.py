@@ -1,0 +1,171 @@
+"""Batches can be repeated, are shared without overlap, and leave no thread behind."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datasets.augment import Augmentation
+from datasets.base import Split
+from datasets.loader import TrainLoader, batches
+from errors import InputError
+
+FILL = np.array([125, 123, 114], np.uint8)
+PLAIN = Augmentation(crop=False, flip=False)
+
+
+def numbered(count):
+    """Return images that hold their own number in the first two pixels."""
+    images = np.zeros((count, 3, 32, 32), np.uint8)
+    images[:, 0, 0, 0], images[:, 0, 0, 1] = np.divmod(np.arange(count), 256)
+    return Split(images, (np.arange(count) % 10).astype(np.int32))
+
+
+def numbers(images):
+    return (images[:, 0, 0, 0].astype(int) * 256 + images[:, 0, 0, 1]).tolist()
+
+
+def loader(count=100, batch_size=8, augmentation=PLAIN, **options):
+    return TrainLoader(numbered(count), 10, batch_size, 3, augmentation, FILL, **options)
+
+
+def seen(*loaders, epoch=0):
+    return [n for one in loaders for images, _ in one.epoch(epoch) for n in numbers(images)]
+
+
+def test_an_epoch_shows_no_image_twice_and_only_whole_batches():
+    one = loader()
+    assert one.steps_per_epoch == 12
+    shown = seen(one)
+    assert len(shown) == len(set(shown)) == 96
+    assert shown != sorted(shown)
+
+
+def test_the_images_left_out_differ_from_epoch_to_epoch():
+    one = loader()
+    left = [frozenset(range(100)) - frozenset(seen(one, epoch=epoch)) for epoch in range(5)]
+    assert len(set(left)) == 5
+
+
+def test_targets_belong_to_their_images():
+    for images, targets in loader().epoch(0):
+        assert targets.argmax(axis=1).tolist() == [n % 10 for n in numbers(images)]
+
+
+@given(st.integers(0, 20), st.integers(0, 12))
+def test_any_step_can_be_repeated_alone(epoch, step):
+    one, other = (loader(augmentation=Augmentation(mixup=1.0)) for _ in range(2))
+    whole = list(one.epoch(epoch))
+    rest = list(other.epoch(epoch, start_step=step))
+    assert len(rest) == len(whole) - step
+    for mine, theirs in zip(whole[step:], rest):
+        np.testing.assert_array_equal(mine[0], theirs[0])
+        np.testing.assert_array_equal(mine[1], theirs[1])
+
+
+def test_seed_epoch_step_and_worker_each_change_the_augmentation():
+    # Sixty-four copies of one image: what differs is the augmentation alone.
+    image = np.random.RandomState(0).randint(0, 256, (1, 3, 32, 32)).astype(np.uint8)
+    split = Split(np.repeat(image, 64, axis=0), np.zeros(64, np.int32))
+    batches_seen = {
+        images.tobytes()
+        for seed, worker, epoch in itertools.product(range(3), range(2), range(3))
+        for images, _ in TrainLoader(
+            split, 10, 32, seed, Augmentation(), FILL, worker, workers=2
+        ).epoch(epoch)
+    }
+    assert len(batches_seen) == 3 * 2 * 3 * 2
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4, 8])
+def test_workers_share_each_batch_without_overlap(workers):
+    alone = [numbers(images) for images, _ in loader().epoch(2)]
+    shared = [loader(worker=worker, workers=workers).epoch(2) for worker in range(workers)]
+    for batch, shares in zip(alone, zip(*shared)):
+        assert batch == [n for images, _ in shares for n in numbers(images)]
+    for iterator in shared:
+        iterator.close()
+
+
+def test_an_augmentation_may_be_replaced_between_epochs_not_within_one():
+    one = loader(augmentation=Augmentation(label_smoothing=0.5))
+    epoch = one.epoch(0)
+    assert next(epoch)[1].max() < 1
+    one.augmentation = PLAIN
+    assert all(targets.max() < 1 for _, targets in epoch)
+    assert all(targets.max() == 1 for _, targets in one.epoch(1))
+
+
+def threads():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
+
+
+def test_the_thread_ends_with_the_epoch_and_when_it_is_left_early():
+    list(loader().epoch(0))
+    assert not threads()
+    epoch = loader().epoch(0)
+    next(epoch)
+    assert len(threads()) == 1
+    epoch.close()
+    assert not threads()
+    for _ in loader().epoch(0):
+        break
+    assert not threads()
+    epoch = loader().epoch(0)
+    with contextlib.suppress(KeyError):
+        for _ in epoch:
+            raise KeyError
+    del epoch
+    assert not threads()
+
+
+def test_the_next_batch_is_made_while_the_caller_is_busy(monkeypatch):
+    made = threading.Semaphore(0)
+    augment = TrainLoader._batch
+
+    def counted(*arguments):
+        made.release()
+        return augment(*arguments)
+
+    monkeypatch.setattr(TrainLoader, "_batch", counted)
+    epoch = loader().epoch(0)
+    next(epoch)
+    assert made.acquire(timeout=60)
+    assert made.acquire(timeout=60)  # the second batch, though nobody has asked for it
+    epoch.close()
+
+
+def test_an_error_in_the_thread_reaches_the_caller():
+    one = loader()
+    one.fill = np.zeros(7, np.uint8)
+    one.augmentation = Augmentation()
+    with pytest.raises(ValueError, match="broadcast"):
+        list(one.epoch(0))
+    assert not threads()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 101}, "100 training images do not fill one batch of 101"),
+        ({"batch_size": 9, "workers": 2}, "choose a multiple of 2"),
+        ({"batch_size": 0}, "cannot be shared"),
+    ],
+)
+def test_what_cannot_work_is_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        loader(**options)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 10, 64])
+def test_evaluation_sees_every_image_once_in_order(batch_size):
+    split = numbered(23)
+    parts = list(batches(split, batch_size))
+    assert [n for images, _ in parts for n in numbers(images)] == list(range(23))
+    assert np.concatenate([labels for _, labels in parts]).tolist() == split.labels.tolist()
