@@ -1,0 +1,114 @@
+"""Pictures of what a classifier says: a confusion matrix, images with their probabilities."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Sequence
+
+import matplotlib.figure as figures
+import numpy as np
+
+from errors import InputError
+
+_MAX_NAMED = 30  # classes whose names and counts can be read
+_MAX_IMAGES = 64
+
+
+def draw_confusion(confusion: np.ndarray, classes: Sequence[str], path: str | Path) -> None:
+    """Draw a confusion matrix: shades are shares of the row, numbers are counts.
+
+    Parameters
+    ----------
+    confusion : numpy.ndarray
+        Integers, (classes, classes): rows are what images are, columns what they were taken for.
+    classes : sequence of str
+        Class names.
+    path : path
+        The picture; its suffix is the format.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    count = len(classes)
+    named = count <= _MAX_NAMED
+    side = 2.5 + (0.55 * count if named else 8)
+    figure = figures.Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.subplots()
+    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    # The root brings out single mistakes, which are what one looks for.
+    picture = axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
+    axes.set_xlabel("taken for")
+    axes.set_ylabel("is")
+    if named:
+        axes.set_xticks(range(count), classes, rotation=60, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(count), classes)
+        for (row, column), number in np.ndenumerate(confusion):
+            if number:
+                colour = "white" if shares[row, column] > 0.3 else "black"
+                axes.text(
+                    column, row, number, ha="center", va="center", color=colour, fontsize="small"
+                )
+    bar = figure.colorbar(picture, ax=axes, shrink=0.8, label="share of the class, %")
+    ticks = np.array([0, 1, 5, 10, 25, 50, 100])
+    bar.set_ticks(np.sqrt(ticks / 100), labels=[str(tick) for tick in ticks])
+    _save(figure, path)
+
+
+def draw_predictions(
+    images: np.ndarray,
+    names: Sequence[str],
+    probabilities: np.ndarray,
+    classes: Sequence[str],
+    path: str | Path,
+) -> None:
+    """Draw images beside a bar for each of their most probable classes.
+
+    Parameters
+    ----------
+    images : numpy.ndarray
+        uint8, (N, 3, 32, 32); the first 64 are drawn.
+    names : sequence of str
+        What the images are called.
+    probabilities : numpy.ndarray
+        (N, classes).
+    classes : sequence of str
+        Class names.
+    path : path
+        The picture; its suffix is the format.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    count, bars = min(len(images), _MAX_IMAGES), min(len(classes), 10)
+    columns = min(count, 3)
+    rows = -(-count // columns)
+    size = (4.2 * columns, (0.6 + 0.19 * bars) * rows + 0.2)
+    figure = figures.Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(rows, 2 * columns, squeeze=False, width_ratios=[2, 3] * columns)
+    for axes in grid.flat:
+        axes.axis("off")
+    for i in range(count):
+        row, column = divmod(i, columns)
+        picture, chart = grid[row, 2 * column], grid[row, 2 * column + 1]
+        picture.imshow(images[i].transpose(1, 2, 0), interpolation="nearest")
+        picture.set_title(Path(names[i]).name[-24:], fontsize=8)
+        best = np.argsort(-probabilities[i], kind="stable")[:bars]
+        chart.axis("on")
+        chart.barh(range(bars), probabilities[i][best], color="#0072B2", height=0.7)
+        chart.set_yticks(range(bars), [classes[each] for each in best], fontsize=7)
+        chart.set_ylim(bars - 0.4, -0.6)
+        chart.set_xlim(0, 1)
+        chart.set_xticks([0, 0.5, 1], ["0", "50", "100 %"], fontsize=7)
+        chart.spines[["top", "right"]].set_visible(False)
+    _save(figure, path)
+
+
+def _save(figure: figures.Figure, path: str | Path) -> None:
+    try:
+        figure.savefig(path, dpi=150)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot write {path}: {error}") from error
