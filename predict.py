@@ -1,0 +1,235 @@
+"""Say what is on images, with a run, a pretrained model, an exported symbol or an ONNX file.
+
+python predict.py runs/NAME cat.png photos/             # a bar for each class
+cat cat.png | python predict.py model.onnx - --json     # ONNX needs no MXNet
+python predict.py runs/NAME DIR --kaggle submission.csv # DIR/test/<id>.png, Kaggle's layout
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Sequence
+
+import numpy as np
+
+from classifiers import Classifier, open_classifier
+from datasets.images import MAX_BYTES, decode_image, read_images
+from errors import InputError, command_line
+
+STDIN = "-"
+_BAR = 30  # cells of a full bar
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+def list_images(arguments: Sequence[str]) -> list[str]:
+    """Return the files that arguments name; of a folder, those in it and in its subfolders.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        Files, folders, and ``-`` for stdin.
+
+    Returns
+    -------
+    list of str
+        In the order of the arguments; those of a folder sorted, hidden ones and files that do not
+        have the name of an image left out.
+
+    Raises
+    ------
+    InputError
+        If something is not there, or a folder holds no images.
+    """
+    from PIL import Image
+
+    suffixes = Image.registered_extensions()
+    files = []
+    for argument in arguments:
+        if argument == STDIN or os.path.isfile(argument):
+            files.append(argument)
+        elif os.path.isdir(argument):
+            found = [path for path in sorted(Path(argument).rglob("*")) if path.is_file()]
+            shown = [path for path in found if not path.name.startswith(".")]
+            inside = [str(path) for path in shown if path.suffix.lower() in suffixes]
+            if not inside:
+                raise InputError(f"there are no images in {argument}")
+            files += inside
+        else:
+            raise InputError(f"there is no file or folder {argument}")
+    if files.count(STDIN) > 1:
+        raise InputError("- (stdin) can be read once only")
+    return files
+
+
+def load_images(files: Sequence[str]) -> np.ndarray:
+    """Return images, uint8 (N, 3, 32, 32), of files of any size and mode; ``-`` is stdin.
+
+    Raises
+    ------
+    InputError
+        Naming those that cannot be read.
+    """
+    paths = [Path(file) for file in files if file != STDIN]
+    images = read_images(paths, "images")
+    if STDIN not in files:
+        return images
+    content = sys.stdin.buffer.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise InputError(f"stdin brings more than {MAX_BYTES} bytes: too much for an image")
+    return np.insert(images, files.index(STDIN), decode_image(content, "stdin"), axis=0)
+
+
+def bars(probabilities: np.ndarray, classes: Sequence[str], unicode: bool = True) -> list[str]:
+    """Return a line for each class, the most probable first: its name, a bar and percent.
+
+    Parameters
+    ----------
+    probabilities : numpy.ndarray
+        (classes,).
+    classes : sequence of str
+        Class names.
+    unicode : bool
+        Whether the terminal shows block characters.
+    """
+    width = max(map(len, classes))
+    lines = []
+    for i in np.argsort(-probabilities, kind="stable"):
+        eighths = round(float(probabilities[i]) * _BAR * 8)
+        bar = "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
+        if not unicode:
+            bar = "#" * round(eighths / 8)
+        lines.append(f"  {classes[i]:{width}} {100 * probabilities[i]:6.2f} % {bar}".rstrip())
+    return lines
+
+
+def report(
+    files: Sequence[str], probabilities: np.ndarray, classes: Sequence[str], top: int
+) -> None:
+    """Print what is on each image: bars on a terminal, else a line ``file: class percent``."""
+    encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
+    for file, each in zip(files, probabilities):
+        best = int(each.argmax())
+        if sys.stdout.isatty():
+            print(file, *bars(each, classes, encoding.startswith("utf"))[:top], sep="\n")
+        else:
+            print(f"{file}: {classes[best]} {100 * each[best]:.2f} %")
+
+
+def to_json(
+    model: str, files: Sequence[str], probabilities: np.ndarray, classes: Sequence[str]
+) -> dict[str, Any]:
+    """Return the same in a form that JSON can hold; probabilities are fractions."""
+    images = [
+        {
+            "file": file,
+            "label": classes[int(each.argmax())],
+            "probabilities": dict(zip(classes, each.tolist())),
+        }
+        for file, each in zip(files, probabilities)
+    ]
+    return {"model": model, "classes": list(classes), "images": images}
+
+
+def answer_kaggle(classifier: Classifier, data_dir: Path, path: Path, flip: bool) -> int:
+    """Write the answer file of Kaggle's CIFAR-10 competition: ``id,label``, a line an image.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    data_dir : Path
+        The folder that ``test/<id>.png`` is in.
+    path : Path
+        The answer file; it is there as a whole or not at all.
+    flip : bool
+        Average with mirror images.
+
+    Returns
+    -------
+    int
+        How many images were labelled.
+
+    Raises
+    ------
+    InputError
+        If there are no such images, one is unreadable, or the file cannot be written.
+    """
+    from datasets.kaggle import unlabelled_images
+
+    count = 0
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".kaggle-") as folder:
+            side = Path(folder) / path.name
+            with side.open("w", newline="", encoding="utf-8") as file:
+                rows = csv.writer(file, lineterminator="\n")
+                rows.writerow(["id", "label"])
+                for ids, images in unlabelled_images(data_dir):
+                    labels = classifier.probabilities(images, flip).argmax(axis=1)
+                    rows.writerows((i, classifier.classes[j]) for i, j in zip(ids, labels))
+                    count += len(ids)
+            shutil.move(str(side), str(path))
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+    return count
+
+
+def _context(name: str, model: str) -> Any:
+    """Return where MXNet computes; an ONNX file does without it."""
+    if model.endswith(".onnx"):
+        return None
+    from utils import contexts
+
+    return contexts(name)
+
+
+@command_line
+def main(argv: Sequence[str] | None = None) -> None:
+    """Label what the command line names."""
+    parser = argparse.ArgumentParser(description="Say what is on images.")
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="run folder, checkpoint, exported symbol, ONNX file, or pretrained model",
+    )
+    parser.add_argument(
+        "images", nargs="+", metavar="IMAGE", help="image files, folders of them, - for stdin"
+    )
+    parser.add_argument("--flip", action="store_true", help="average with mirror images")
+    parser.add_argument("--top", type=int, default=10, help="classes to draw bars for [10]")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--plot", metavar="FILE", help="draw the images with their bars")
+    parser.add_argument("--kaggle", metavar="CSV", help="write an answer file; IMAGE is a folder")
+    parser.add_argument("--ctx", choices=("auto", "cpu", "gpu"), default="auto")
+    arguments = parser.parse_args(argv)
+    if arguments.top < 1:
+        raise InputError(f"--top {arguments.top}: at least one class")
+    if arguments.kaggle:
+        if len(arguments.images) != 1:
+            raise InputError("--kaggle takes one folder: the one that test/<id>.png is in")
+        classifier = open_classifier(arguments.model, _context(arguments.ctx, arguments.model))
+        folder, path = Path(arguments.images[0]), Path(arguments.kaggle)
+        count = answer_kaggle(classifier, folder, path, arguments.flip)
+        print(f"{path}: {count:,} images labelled")
+        return
+    files = list_images(arguments.images)
+    images = load_images(files)
+    classifier = open_classifier(arguments.model, _context(arguments.ctx, arguments.model))
+    probabilities = classifier.probabilities(images, arguments.flip)
+    if arguments.json:
+        print(json.dumps(to_json(arguments.model, files, probabilities, classifier.classes)))
+    else:
+        report(files, probabilities, classifier.classes, arguments.top)
+    if arguments.plot:
+        from pictures import draw_predictions
+
+        draw_predictions(images, files, probabilities, classifier.classes, arguments.plot)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
