@@ -15,13 +15,15 @@ _FIRST, _ENOUGH = 5, 20
 
 
 def duration(seconds: float) -> str:
-    """Return a time as one would say it: ``2 days 3 h``, ``1 h 05 min``, ``40 s``."""
+    """Return a time as one would say it: ``2 days 3 h``, ``1 h 05 min``, ``3 min``, ``40 s``."""
+    if seconds == float("inf"):
+        return "an unknown time"
     minutes = int(seconds // 60)
     if seconds >= 2 * _DAY:
         return f"{minutes // 1440} days {minutes % 1440 // 60} h"
     if minutes >= 60:
         return f"{minutes // 60} h {minutes % 60:02d} min"
-    return f"{minutes} min" if minutes >= 10 else f"{minutes} min {seconds % 60:.0f} s"
+    return f"{minutes} min" if minutes >= 3 else f"{seconds:.0f} s"
 
 
 class Pace:

@@ -11,7 +11,7 @@ import numpy as np
 
 import models
 from checkpoints import Checkpoint, named_parameters, set_optimizer_state, set_parameters
-from config import Config
+from config import RESUMABLE, Config
 from datasets import Dataset, Split, get_dataset, split_validation
 from datasets.augment import Augmentation
 from datasets.loader import TrainLoader
@@ -19,7 +19,7 @@ from distributed import Workers
 from errors import InputError
 from optimisation import make_schedule, make_trainer, prepare_amp
 from run_folder import describe_environment
-from utils import contexts
+from utils import contexts, sha256, to_json
 
 
 @dataclass
@@ -27,6 +27,7 @@ class Progress:
     """How far a run has come: with the net and the optimizer, all that its next step depends on.
 
     ``epoch`` and ``step`` count what is done; the sums are over the epoch in progress.
+    ``identity`` is that of the `Run`: a checkpoint does not continue any other.
     """
 
     epoch: int = 0
@@ -37,6 +38,7 @@ class Progress:
     best_epoch: int = 0
     best_acc: float = -1.0
     loss_scale: float = 0.0
+    identity: str = ""
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -80,6 +82,13 @@ class Run:
             ),
             **describe_environment(),
         }
+
+    def identity(self) -> str:
+        """Return a digest of what must not change between the parts of a run."""
+        config = self.config.to_dict()
+        fixed = {name: value for name, value in config.items() if name not in RESUMABLE}
+        data = [self.data.fingerprint, self.split, self.workers.count, len(self.ctx)]
+        return sha256(to_json([fixed, data]))
 
 
 def build(config: Config, workers: Workers) -> Run:
@@ -172,13 +181,17 @@ def restore(run: Run, checkpoint: Checkpoint | None) -> Progress:
     InputError
         If the checkpoint does not fit the run.
     """
-    progress = Progress()
+    progress = Progress(identity=run.identity())
     if checkpoint is not None:
         path = checkpoint.path
         try:
             progress = Progress(**checkpoint.progress)
         except TypeError as error:
             raise InputError(f"{path}/manifest.json is of another version: {error}") from error
+        if progress.identity != run.identity():
+            raise InputError(
+                f"{path} belongs to another run than its config.json: is that altered?"
+            )
         set_parameters(run.net, checkpoint.arrays("net.params"), path / "net.params")
         state = checkpoint.arrays("state.params")
         set_optimizer_state(run.net, run.trainer, state, path / "state.params")

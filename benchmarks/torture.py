@@ -1,0 +1,292 @@
+"""Kill a run again and again, damage its files in between, and see that nothing is ever lost.
+
+    python benchmarks/torture.py --rounds 300 --work DIR
+
+A small run on the embedded data is finished once without interruption. Then the same run is started
+and hit by one fault a round, and resumed, until it ends; its parameters must equal the first run's
+to the bit, and its metrics.jsonl apart from times. Then it begins anew, until the rounds are up.
+After every round metrics.jsonl must be valid and a beginning of the first run's, and the newest
+whole checkpoint must be no older than before, unless the round damaged it.
+
+DIR on a small tmpfs that root has mounted for this (``mount -t tmpfs -o size=32m none DIR``) makes
+the full disk and the read-only folder real; elsewhere a limit on the size of files stands in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Callable
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from checkpoints import newest  # noqa: E402
+
+COMMAND = [sys.executable, str(ROOT / "tests" / "tiny_train.py")]
+START = [
+    *("--dataset", "shapes", "--model", "densenet_bc40_k16", "--depth", "10"),
+    *("--batch-size", "16", "--val-size", "32", "--epochs", "8", "--dropout", "0.1"),
+    *("--checkpoint-minutes", "0.005", "--lr-schedule", "cosine"),
+]
+TIMES = ("epoch_seconds", "images_per_second")
+ALLOWED = {
+    "kill": {-signal.SIGKILL, 0},
+    "kill while writing": {-signal.SIGKILL, 0},
+    # A signal before the first step finds Python's own handlers.
+    "terminate": {143, -signal.SIGTERM, 0},
+    "interrupt": {130, -signal.SIGINT, 0},
+    "full disk": {2, 0},
+    "read-only": {2},
+    "two at once": {-signal.SIGKILL, 0},
+}
+DAMAGES = ("truncated", "bit flipped", "missing")
+
+
+class LostError(AssertionError):
+    """Something was lost that should not have been."""
+
+
+def spawn(arguments: list[str], limit: int | None = None) -> subprocess.Popen:
+    """Start a run, with a limit on the size of files in bytes."""
+
+    def set_limit() -> None:
+        if limit is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        preexec_fn=set_limit,
+        text=True,
+    )
+
+
+def metrics(run: Path) -> list[dict[str, Any]]:
+    """Return a run's metrics without times; every line must be whole."""
+    path = run / "metrics.jsonl"
+    text = path.read_text() if path.exists() else ""
+    if text and not text.endswith("\n"):
+        raise LostError(f"{path} ends in half a line")
+    lines = [json.loads(line) for line in text.splitlines()]
+    return [{key: line[key] for key in line if key not in TIMES} for line in lines]
+
+
+def place(run: Path) -> str:
+    """Return the name of the newest whole checkpoint."""
+    checkpoint = newest(run / "checkpoints", lambda line: None)
+    return checkpoint.path.name if checkpoint else ""
+
+
+def damage(run: Path, kind: str, rng: random.Random) -> str:
+    """Spoil one file of the newest checkpoint; return its name."""
+    folder = max((run / "checkpoints").glob("epoch-*"))
+    path = folder / rng.choice(sorted(file.name for file in folder.iterdir()))
+    data = bytearray(path.read_bytes())
+    if kind == "missing":
+        path.unlink()
+    elif kind == "truncated":
+        path.write_bytes(data[: rng.randrange(len(data))])
+    else:
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        path.write_bytes(data)
+    return f"{folder.name}/{path.name}"
+
+
+class Torture:
+    """One run under torture beside an undisturbed one.
+
+    Parameters
+    ----------
+    work : Path
+        An empty or missing folder.
+    seed : int
+        Of faults and moments.
+    report : callable
+        Told of every round.
+    """
+
+    def __init__(self, work: Path, seed: int, report: Callable[[str], None] = print) -> None:
+        self.work, self.rng, self.report = work, random.Random(seed), report
+        self.run = work / "run"
+        self.outcomes: collections.Counter[str] = collections.Counter()
+        self.finished = 0
+        self.on_tmpfs = os.geteuid() == 0 and os.path.ismount(work)
+        start = time.monotonic()
+        self._start("calm").wait()
+        self.seconds = time.monotonic() - start
+        self.expected = metrics(work / "calm")
+        self.expected_files = self._result(work / "calm")
+        self.faults = [name for name in ALLOWED if name != "read-only" or self.on_tmpfs]
+
+    def _start(self, name: str, limit: int | None = None) -> subprocess.Popen:
+        """Start a run, or go on with it where there is something to go on with."""
+        run = self.work / name
+        if (run / "config.json").exists():
+            return spawn(["--resume", str(run)], limit)
+        return spawn([*START, "--run-dir", str(self.work), "--name", name], limit)
+
+    @staticmethod
+    def _result(run: Path) -> dict[str, bytes]:
+        checkpoint = newest(run / "checkpoints", lambda line: None)
+        if checkpoint is None:
+            raise LostError(f"{run} has no checkpoint")
+        symbol = run / "export" / "model-0000.params"
+        return {**checkpoint.files, "export": symbol.read_bytes()}
+
+    def round(self) -> None:
+        """Hit the run once.
+
+        Raises
+        ------
+        LostError
+            If anything is lost.
+        """
+        fault, spoilt, before = self.rng.choice(self.faults), "", ""
+        before = place(self.run)
+        if len(list((self.run / "checkpoints").glob("epoch-*"))) > 1 and self.rng.random() < 0.4:
+            kind = self.rng.choice(DAMAGES)
+            spoilt = damage(self.run, kind, self.rng)
+            before = place(self.run)
+            self.outcomes[f"newest checkpoint {kind}"] += 1
+        code, output = getattr(self, "_" + fault.replace(" ", "_").replace("-", "_"))()
+        if code not in ALLOWED[fault]:
+            raise LostError(f"{fault}: exit code {code}\n{output}")
+        if "Traceback" in output:
+            raise LostError(f"{fault}: a traceback\n{output}")
+        if spoilt and "going on" in output and spoilt.split("/")[0] not in output:
+            raise LostError(f"{spoilt} was damaged and not named\n{output}")
+        after = place(self.run)
+        if after < before:
+            raise LostError(f"{fault}: went back from {before} to {after}\n{output}")
+        if metrics(self.run) != self.expected[: len(metrics(self.run))]:
+            raise LostError(f"{fault}: metrics differ from those of the undisturbed run")
+        self.outcomes[f"{fault}: exit code {code}"] += 1
+        self.report(f"{fault}{' after damage to ' + spoilt if spoilt else ''}: {code}, {after}")
+        if code == 0:
+            self._compare()
+
+    def finish(self) -> None:
+        """Let the run end, and compare."""
+        process = self._start("run")
+        output, _ = process.communicate()
+        if process.returncode:
+            raise LostError(f"exit code {process.returncode}\n{output}")
+        self._compare()
+
+    def _compare(self) -> None:
+        found = self._result(self.run)
+        differing = [name for name in found if found[name] != self.expected_files[name]]
+        if differing or metrics(self.run) != self.expected:
+            raise LostError(f"the result differs from the undisturbed run's: {differing}")
+        self.finished += 1
+        self.report("finished: equal to the undisturbed run")
+        shutil.rmtree(self.run)
+
+    def _after(self, number: int, limit: int | None = None) -> tuple[int, str]:
+        """Send a signal at a random moment."""
+        process = self._start("run", limit)
+        try:
+            output, _ = process.communicate(timeout=self.rng.uniform(0, 0.8 * self.seconds))
+        except subprocess.TimeoutExpired:
+            process.send_signal(number)
+            output, _ = process.communicate()
+        return process.returncode, output
+
+    def _kill(self) -> tuple[int, str]:
+        return self._after(signal.SIGKILL)
+
+    def _terminate(self) -> tuple[int, str]:
+        return self._after(signal.SIGTERM)
+
+    def _interrupt(self) -> tuple[int, str]:
+        return self._after(signal.SIGINT)
+
+    def _kill_while_writing(self) -> tuple[int, str]:
+        process, skip = self._start("run"), self.rng.randrange(8)
+        writing, seen = self.run / "checkpoints" / ".writing", False
+        while process.poll() is None:
+            if writing.exists() and not seen:
+                seen, skip = True, skip - 1
+                if skip < 0:
+                    time.sleep(self.rng.uniform(0, 0.03))
+                    process.kill()
+            seen = writing.exists()
+            time.sleep(0.0005)
+        output, _ = process.communicate()
+        return process.returncode, output
+
+    def _full_disk(self) -> tuple[int, str]:
+        if not self.on_tmpfs:
+            process = self._start("run", limit=self.rng.randrange(2_000, 200_000))
+            output, _ = process.communicate()
+            return process.returncode, output
+        filler = self.work / "filler"
+        process = self._start("run")
+        try:
+            time.sleep(self.rng.uniform(0, 0.8 * self.seconds))
+            room = shutil.disk_usage(self.work).free
+            leave = self.rng.randrange(200_000)
+            filler.write_bytes(bytes(max(0, room - leave)))
+            output, _ = process.communicate()
+        finally:
+            filler.unlink()
+        return process.returncode, output
+
+    def _read_only(self) -> tuple[int, str]:
+        subprocess.run(["mount", "-o", "remount,ro", str(self.work)], check=True)
+        try:
+            process = self._start("run")
+            output, _ = process.communicate()
+        finally:
+            subprocess.run(["mount", "-o", "remount,rw", str(self.work)], check=True)
+        return process.returncode, output
+
+    def _two_at_once(self) -> tuple[int, str]:
+        first, second = self._start("run"), self._start("run")
+        deadline = time.monotonic() + self.rng.uniform(self.seconds, 2 * self.seconds)
+        while time.monotonic() < deadline and None in (first.poll(), second.poll()):
+            time.sleep(0.01)
+        refused = first if first.poll() == 2 else second
+        other = second if refused is first else first
+        for process in (refused, other):
+            process.kill()
+        (told, _), (output, _) = refused.communicate(), other.communicate()
+        # Both may have been on their way when the time was up; both must never have been at work.
+        if refused.returncode == 2 and "error: " not in told:
+            raise LostError(f"two at once: refused without a reason\n{told}")
+        return other.returncode, output
+
+
+def main() -> None:
+    """Torture a run for a number of rounds and print what happened."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--work", type=Path, required=True, help="a folder for the runs")
+    arguments = parser.parse_args()
+    torture = Torture(arguments.work, arguments.seed, lambda line: print(line, flush=True))
+    for number in range(arguments.rounds):
+        print(f"round {number + 1}/{arguments.rounds}: ", end="")
+        torture.round()
+    torture.finish()
+    print(
+        f"\n{arguments.rounds} rounds, {torture.finished} runs finished, every one equal to the bit"
+    )
+    for outcome, count in sorted(torture.outcomes.items()):
+        print(f"{count:6}  {outcome}")
+
+
+if __name__ == "__main__":
+    main()
