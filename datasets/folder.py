@@ -19,8 +19,8 @@ def load_folder(data_dir: Path) -> Dataset:
     """Read a folder of images; see `images.read_image` for what becomes of each.
 
     The class folders' names are the class names, in alphabetical order; mean and standard
-    deviation are those of the training images. Memory: 3 kB an image, and some 300 MB for each
-    core while images of the largest size allowed are decoded.
+    deviation are those of the training images. Memory: 3 kB an image, and 1 GB at most while
+    images of the largest size allowed are decoded.
 
     Parameters
     ----------

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Sequence
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from datasets.base import IMAGE_SHAPE
@@ -19,9 +21,12 @@ from errors import InputError
 
 SIDE = IMAGE_SHAPE[-1]
 MAX_BYTES = 1 << 26  # of a file
-MAX_PIXELS = 1 << 25  # decoded, at 4 bytes each and with a converted copy: some 300 MB a thread
+MAX_PIXELS = 1 << 26  # decoded, each takes up to 14 bytes with all copies: 0.9 GB
+LARGE = 1 << 22  # pixels from which on one image is decoded at a time, to keep to that
+THREADS = 8  # more do not help, since much of Pillow's work is under Python's lock
 GROUND = (128, 128, 128)  # seen through transparent pixels: near 0 once normalised
 _CHUNK = 64  # files a task
+_ONE_AT_A_TIME = threading.Lock()
 _ORIENTATION = 0x0112  # the EXIF tag
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -84,11 +89,15 @@ def decode_image(content: bytes, name: object) -> np.ndarray:
         with Image.open(io.BytesIO(content), formats=_formats()) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise InputError(f"{name}: {image.size} pixels are more than {MAX_PIXELS:,}")
-            pixels = np.asarray(_square(_to_rgb(image)))
+            large = image.width * image.height >= LARGE
+            with _ONE_AT_A_TIME if large else contextlib.nullcontext():
+                pixels = np.asarray(_upright(_square(_to_rgb(image)), image))
     except InputError:
         raise
+    except UnidentifiedImageError as error:
+        raise InputError(f"{name} is not an image in a format that Pillow reads") from error
     except Exception as error:  # Pillow's readers raise nearly everything on a broken file
-        reason = " ".join(str(error).replace(repr(error.args), "").split()) or type(error).__name__
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{name} is not an image that can be read: {reason:.120}") from error
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
@@ -125,7 +134,7 @@ def read_images(paths: Sequence[Path], what: str) -> np.ndarray:
         return mistakes
 
     mistakes = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, THREADS)) as pool, tqdm(
         desc=what, total=len(paths), unit="image", disable=None
     ) as bar:
         for some in pool.map(read, range(0, len(paths), _CHUNK)):
@@ -146,23 +155,27 @@ def _formats() -> tuple[str, ...]:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    sixteen = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
-    turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
-    if sixteen:
-        upright = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
-    elif image.mode in ("I", "F"):
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
         raise ValueError("32 bits a pixel have no known white: convert it to 8 bits")
-    elif image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        upright = Image.new("RGB", image.size, GROUND)
-        upright.paste(rgba, mask=rgba.getchannel("A"))
-    else:
-        upright = image.convert("RGB")
-    return upright.transpose(turn) if turn is not None else upright
+    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        rgba = image if image.mode == "RGBA" else image.convert("RGBA")
+        opaque = Image.new("RGB", image.size, GROUND)
+        opaque.paste(rgba, mask=rgba.getchannel("A"))
+        return opaque
+    return image.convert("RGB")
 
 
 def _square(image: Image.Image) -> Image.Image:
-    image = image.convert("RGB")
-    if image.size == (SIDE, SIDE):
-        return image
-    return image.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+    if image.size != (SIDE, SIDE):
+        image = image.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _upright(pixels: Image.Image, image: Image.Image) -> Image.Image:
+    """Turn what came of an image as its EXIF data say."""
+    turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+    return pixels if turn is None else pixels.transpose(turn)

@@ -1,0 +1,107 @@
+"""Kaggle's layout is read as its competition hands it out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import datasets
+from datasets import kaggle
+from errors import InputError
+
+COUNT = 60
+NAMES = ("bird", "cat", "ship")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Sixty labelled images whose red is their number, and twelve unlabelled ones."""
+    for split, count in (("train", COUNT), ("test", 12)):
+        (tmp_path / split).mkdir()
+        for number in range(1, count + 1):
+            image = np.full((32, 32, 3), (number, 0, 7), np.uint8)
+            Image.fromarray(image).save(tmp_path / split / f"{number}.png")
+    lines = [f"{number},{NAMES[number % 3]}" for number in range(1, COUNT + 1)]
+    (tmp_path / "trainLabels.csv").write_text("\n".join(["id,label", *lines, ""]))
+    return tmp_path
+
+
+def test_a_tenth_of_every_class_is_the_test_split(folder):
+    dataset = datasets.get_dataset("folder", folder)
+    assert dataset.classes == NAMES
+    assert (len(dataset.train), len(dataset.test)) == (54, 6)
+    assert np.bincount(dataset.test.labels).tolist() == [2, 2, 2]
+    numbers = []
+    for split in (dataset.train, dataset.test):
+        numbers += split.images[:, 0, 0, 0].tolist()
+        assert (split.images[:, 0, 0, 0] % 3 == split.labels).all()
+    assert sorted(numbers) == list(range(1, COUNT + 1))
+    assert datasets.get_dataset("folder", folder, seed=5).fingerprint == dataset.fingerprint
+
+
+def test_unlabelled_images_come_in_the_order_of_their_numbers(folder, monkeypatch):
+    monkeypatch.setattr(kaggle, "CHUNK", 5)
+    assert kaggle.unlabelled_ids(folder) == list(range(1, 13))
+    chunks = list(kaggle.unlabelled_images(folder))
+    assert [len(ids) for ids, _ in chunks] == [5, 5, 2]
+    for ids, images in chunks:
+        assert images.shape == (len(ids), 3, 32, 32)
+        assert images[:, 0, 3, 3].tolist() == ids
+
+
+def test_the_table_may_come_from_windows(folder):
+    path = folder / "trainLabels.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert len(datasets.get_dataset("folder", folder).train) == 54
+
+
+@pytest.mark.parametrize(
+    ("line", "match"),
+    [
+        ("61,cat", r"train/61\.png cannot be read"),
+        ("1,cat", "line 62: not a new number"),
+        ("../test/1,cat", "line 62: not a new number"),
+        ("\N{SUPERSCRIPT TWO},cat", "line 62: not a new number"),
+        ("\N{ARABIC-INDIC DIGIT TWO},cat", "line 62: not a new number"),
+        ("cat", "line 62: not a new number"),
+        ("7,cat,dog", "line 62: not a new number"),
+        ('62,"cat', "line 62: "),
+    ],
+)
+def test_a_line_that_makes_no_sense_is_named(line, match, folder):
+    with open(folder / "trainLabels.csv", "a", encoding="utf-8") as table:
+        table.write(line)
+    with pytest.raises(InputError, match=match):
+        datasets.get_dataset("folder", folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (b"", "does not begin with the line id,label"),
+        (b"\xff\xfe\x00", "does not begin with the line id,label"),
+        (b"id,label\n", "names 0 classes"),
+        (b"id,label\n1,cat\n", "names 1 classes"),
+        (b"id,label\n1," + b"x" * 200_000, "field larger than field limit"),
+    ],
+)
+def test_another_table_is_refused(content, match, folder):
+    (folder / "trainLabels.csv").write_bytes(content)
+    with pytest.raises(InputError, match=match):
+        datasets.get_dataset("folder", folder)
+
+
+def test_a_broken_unlabelled_image_is_named(folder):
+    (folder / "test" / "7.png").write_bytes(b"")
+    with pytest.raises(InputError, match=r"test/7\.png"):
+        list(kaggle.unlabelled_images(folder))
+
+
+def test_no_unlabelled_images_are_refused(folder, tmp_path):
+    for path in (folder / "test").iterdir():
+        path.rename(path.with_suffix(".jpg"))
+    with pytest.raises(InputError, match=r"no images of the name <id>\.png"):
+        list(kaggle.unlabelled_images(folder))
+    with pytest.raises(InputError, match="cannot be read"):
+        kaggle.unlabelled_ids(tmp_path / "nowhere")
