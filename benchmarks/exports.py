@@ -1,0 +1,107 @@
+"""Compare every model of the registry with what an export makes of it.
+
+    python benchmarks/exports.py                       # all, an hour or so on two cores
+    python benchmarks/exports.py resnet20_sd se_resnet20
+
+Exports each model as a symbol and as ONNX and prints by how much the logits of random images differ
+from the net's: the symbol in Gluon and in Module, ONNX in onnxruntime at batch 1 and 64. The unit
+is the largest logit (or 1, where that is smaller); 1e-5 is allowed. Weights are initial ones, with
+running statistics from forward passes in training mode, so that logits are of an ordinary size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from runtime import mx
+
+import numpy as np
+from mxnet import autograd
+
+import export
+import models
+import portable
+from errors import InputError
+from metrics import softmax
+
+MEAN, STD = np.array([125.3, 123.0, 113.9]), np.array([63.0, 62.1, 66.7])
+_CLASSES = [f"class {number}" for number in range(10)]
+_PASSES, _IMAGES = 20, 8
+
+
+def make_net(name: str) -> Any:
+    """Return a net whose running statistics are roughly those of what passes through it."""
+    net = models.get_model(name)
+    models.initialize(net, mx.cpu(), seed=1)
+    net.hybridize(static_alloc=True, static_shape=True)
+    images = mx.nd.random.normal(shape=(_IMAGES, 3, 32, 32))
+    for step in range(_PASSES):
+        models.draw_gates(net, 0, step)
+        with autograd.record():
+            net(images)
+        mx.nd.waitall()
+    return net
+
+
+def module_logits(folder: Path, pixels: np.ndarray) -> np.ndarray:
+    """Return what `mx.mod.Module` makes of an exported symbol."""
+    symbol, arguments, statistics = mx.model.load_checkpoint(str(folder / "model"), 0)
+    module = mx.mod.Module(symbol, ["data"], label_names=None)
+    module.bind([("data", pixels.shape)], for_training=False)
+    module.set_params(arguments, statistics)
+    module.forward(mx.io.DataBatch([mx.nd.array(pixels)]))
+    return module.get_outputs()[0].asnumpy()
+
+
+def compare(name: str) -> str:
+    """Export a model in every form; return a line of differences."""
+    found = []
+
+    def record(what: str, logits: np.ndarray, expected: np.ndarray) -> None:
+        worst = np.abs(softmax(logits) - softmax(expected)).max()
+        found.append((portable.difference(logits, expected), worst, np.abs(expected).max()))
+        check(what, logits, expected)
+
+    check, export.check_agreement = export.check_agreement, record
+    try:
+        net = make_net(name)
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary) / "export"
+            export.export_symbol(net, folder, _CLASSES, MEAN, STD)
+            pixels = portable.make_pixels(4)
+            record(
+                "Module", module_logits(folder, pixels), portable.net_logits(net, pixels, MEAN, STD)
+            )
+            export.export_onnx(net, folder / "model.onnx", _CLASSES, MEAN, STD)
+    except InputError as error:
+        return f"{name:32} FAILED: {error}"
+    finally:
+        export.check_agreement = check
+    differences = " ".join(f"{difference:9.1e}" for difference, _, _ in found)
+    worst, largest = max(row[1] for row in found), max(row[2] for row in found)
+    return f"{name:32} {differences} {worst:13.1e} {largest:13.3g}"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description="Compare every model with its exports.")
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="[all]")
+    names = parser.parse_args().models or models.list_models()
+    print(f"{'model':32} {'symbol':>9} {'Module':>9} {'ONNX, 1':>9} {'ONNX, 64':>9}", end=" ")
+    print(f"{'probabilities':>13} {'largest logit':>13}")
+    failed = 0
+    for name in names:
+        line = compare(name)
+        failed += "FAILED" in line
+        print(line, flush=True)
+    print(f"{len(names)} models, {failed} failed")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""A net as a graph that any device and any library computes, and whether it is still the same net.
+
+What is exported starts here: only operators that CPU, GPU and ONNX have, normalisation included.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Mapping, Sequence
+
+from runtime import mx
+
+import numpy as np
+
+from checkpoints import current_value
+from errors import InputError
+from models import portable_symbol
+from utils import normalise as normalise_images
+
+# Largest difference allowed between an export and its net: a share of the largest logit (or of 1,
+# where all logits are smaller). Float32 sums in another order differ by about a tenth of this.
+TOLERANCE = 1e-5
+
+
+def portable_graph(
+    net: Any, mean: np.ndarray, std: np.ndarray, normalise: bool
+) -> tuple[Any, dict[str, Any]]:
+    """Return a net as a symbol of operators that every device has, and its parameters.
+
+    Parameters
+    ----------
+    net : gluon.HybridBlock
+        Takes normalised images.
+    mean, std : numpy.ndarray
+        (3,), in units of 0 to 255.
+    normalise : bool
+        Whether the graph starts from pixels (0 to 255) instead of normalised images.
+
+    Returns
+    -------
+    symbol : Symbol
+        From ``data``, float32 (N, 3, 32, 32), to logits (N, classes).
+    arrays : dict of str to NDArray
+        On the CPU, by names that start with ``arg:`` or ``aux:``.
+    """
+    data, constants = mx.sym.var("data"), {}
+    if normalise:
+        shape = (1, 3, 1, 1)
+        constants = {
+            "pixel_mean": mx.nd.array(np.reshape(mean, shape)),
+            "pixel_scale": mx.nd.array(np.reshape(1 / np.asarray(std, np.float64), shape)),
+        }
+        offset, scale = (mx.sym.var(name, shape=shape) for name in constants)
+        data = mx.sym.broadcast_mul(mx.sym.broadcast_sub(data, offset), scale)
+    symbol = _rewritten(portable_symbol(net, data))
+    values = {p.name: current_value(p) for p in net.collect_params().values()}
+    values.update(constants)
+    kinds = [("arg", name) for name in symbol.list_arguments() if name != "data"]
+    kinds += [("aux", name) for name in symbol.list_auxiliary_states()]
+    arrays = {f"{kind}:{name}": values[name].as_in_context(mx.cpu()) for kind, name in kinds}
+    return symbol, arrays
+
+
+def _rewritten(symbol: Any) -> Any:
+    """Return a graph of the same function without two operators that others stumble over."""
+    graph = json.loads(symbol.tojson())
+    for node in graph["nodes"]:
+        if node["op"] == "elemwise_add":
+            # On a CPU, Module fuses a convolution with this addition, and then overwrites what
+            # another operator has yet to read: GluonCV's cifar_resnet20_v2 was wrong by 17 %.
+            node["op"] = "broadcast_add"
+        elif node["op"] == "mean":
+            # Only linear layers follow, which flatten. Without the axes, mxnet.onnx would write
+            # eleven nodes that compute a shape.
+            node["attrs"]["keepdims"] = "True"
+    return mx.sym.load_json(json.dumps(graph))
+
+
+def describe(
+    classes: Sequence[str],
+    mean: np.ndarray,
+    std: np.ndarray,
+    normalise: bool,
+    extra: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Return what a user of an export has to know, as ``model.json`` and ONNX metadata have it."""
+    return {
+        **(extra or {}),
+        "classes": list(classes),
+        "mean": [float(value) for value in mean],
+        "std": [float(value) for value in std],
+        "input": {
+            "name": "data",
+            "shape": ["N", 3, 32, 32],
+            "type": "float32",
+            "channels": "RGB",
+            "range": "0 to 255" if normalise else "(pixel - mean) / std",
+        },
+        "normalised_input": not normalise,
+        "output": "logits (N, classes); their softmax is the probabilities",
+    }
+
+
+def make_pixels(count: int) -> np.ndarray:
+    """Return random images to compare nets on: float32 (count, 3, 32, 32), 0 to 255."""
+    return np.random.RandomState(0).randint(0, 256, (count, 3, 32, 32)).astype(np.float32)
+
+
+def difference(logits: np.ndarray, expected: np.ndarray) -> float:
+    """Return the largest difference of two arrays of logits, in the unit of `TOLERANCE`."""
+    return float(np.abs(logits - expected).max() / max(1.0, np.abs(expected).max()))
+
+
+def check_agreement(what: str, logits: np.ndarray, expected: np.ndarray) -> None:
+    """Raise `InputError`, saying by how much, if an export's logits differ from the net's."""
+    found = difference(logits, expected)
+    if not found <= TOLERANCE:  # so written, NaN is refused
+        raise InputError(
+            f"{what} does not agree with the net and was deleted: its logits differ by {found:.2g} "
+            f"of the largest, {TOLERANCE:g} is allowed"
+        )
+
+
+def net_logits(net: Any, pixels: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """Return what a net itself says of pixels, on the first device that it is on."""
+    return net(normalised(pixels, mean, std, device_of(net))).asnumpy()
+
+
+def normalised(pixels: np.ndarray, mean: np.ndarray, std: np.ndarray, device: Any) -> Any:
+    """Return pixels, float32 in 0 to 255, as a net's input on a device."""
+    return normalise_images(mx.nd.array(pixels, ctx=device), mean, std)
+
+
+def device_of(net: Any) -> Any:
+    """Return the first device that a net is on."""
+    return next(iter(net.collect_params().values())).list_ctx()[0]
