@@ -105,10 +105,10 @@ def with_archive(source: Source, form: str, archive: bytes) -> Source:
     """Return a source whose official archive, binary or Python, is this one."""
     row: Form = getattr(source, form)
     digests = {name: hashlib.new(name, archive).hexdigest() for name in ("md5", "sha256")}
-    changes = {form: dataclasses.replace(row, digests=digests)}
-    if form == "binary":
-        changes["archive_size"] = len(archive)
-    return dataclasses.replace(source, **changes)
+    changed = dataclasses.replace(row, digests=digests)
+    if form == "python":
+        return dataclasses.replace(source, python=changed)
+    return dataclasses.replace(source, binary=changed, archive_size=len(archive))
 
 
 def _parts(source: Source, form: Form, rows: np.ndarray) -> list[tuple[str, np.ndarray]]:
