@@ -73,7 +73,7 @@ def mutate(content: bytes, rng: np.random.RandomState) -> bytes:
 
 def mutate_tar(content: bytes, rng: np.random.RandomState) -> bytes:
     """Return a tar with something wrong, most often in a header whose checksum is right again."""
-    headers = [at for at in range(0, len(content), 512) if content[at + 257 :][:5] == b"ustar"]
+    headers = [at for at in range(0, len(content), 512) if content[at + 257 : at + 262] == b"ustar"]
     if rng.randint(3) == 0 or not headers:
         return mutate(content, rng)
     data = bytearray(content)

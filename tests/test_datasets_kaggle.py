@@ -80,7 +80,7 @@ def test_a_line_that_makes_no_sense_is_named(line, match, folder):
     ("content", "match"),
     [
         (b"", "does not begin with the line id,label"),
-        (b"\xff\xfe\x00", "does not begin with the line id,label"),
+        (b"\xff\xfe\x00", "does not begin with the line id,label|line contains NUL"),
         (b"id,label\n", "names 0 classes"),
         (b"id,label\n1,cat\n", "names 1 classes"),
         (b"id,label\n1," + b"x" * 200_000, "field larger than field limit"),
