@@ -36,7 +36,7 @@ from portable import (
     normalised,
     portable_graph,
 )
-from utils import sha256, sync_folder, to_json, write_synced, writing
+from utils import sha256, sync_folder, to_json, write_atomically, write_synced, writing
 
 OPSET = 13  # the newest whose operators mxnet.onnx knows
 _IR_VERSION = 7  # of the files of opset 13: every onnxruntime since 1.6 reads them
@@ -186,15 +186,9 @@ def export_onnx(
         logits = session.run(["logits"], {"data": inputs})[0]
         expected = net_logits(net, pixels, mean, std)
         check_agreement(f"{path} at batch {batch}", logits, expected)
-    side = path.with_name(f".{path.name}.writing")
-    try:
-        with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_synced(side, data)
-            os.replace(side, path)
-            sync_folder(path.parent)
-    finally:
-        side.unlink(missing_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, data)
     return path
 
 

@@ -43,6 +43,8 @@ def portable_graph(
     arrays : dict of str to NDArray
         On the CPU, by names that start with ``arg:`` or ``aux:``.
     """
+    # Without this wait MXNet 1.9.1 hands out running statistics from before the last step.
+    mx.nd.waitall()
     data, constants = mx.sym.var("data"), {}
     if normalise:
         shape = (1, 3, 1, 1)

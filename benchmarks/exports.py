@@ -32,7 +32,7 @@ from metrics import softmax
 
 MEAN, STD = np.array([125.3, 123.0, 113.9]), np.array([63.0, 62.1, 66.7])
 _CLASSES = [f"class {number}" for number in range(10)]
-_PASSES, _IMAGES = 20, 8
+_PASSES, _IMAGES = 6, 4
 
 
 def make_net(name: str) -> Any:

@@ -19,3 +19,15 @@ def mxnet_home(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MXNET_HOME", str(tmp_path_factory.mktemp("mxnet_home")))
         yield
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory):
+    """Return the folder of a run on a few images, exported as a symbol and as ONNX."""
+    from exported import train_run
+
+    import export
+
+    folder = train_run(tmp_path_factory.mktemp("runs"), "first")
+    assert export.main([str(folder), "--format", "onnx"]) == 0
+    return folder

@@ -1,0 +1,37 @@
+"""A run on a few of the embedded images, as the tests of what comes after training need it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import datasets
+import run as run_module
+import train_cifar10
+from config import make_config
+
+TRAIN, TEST, VALIDATION = 160, 60, 40
+MODEL = "resnet20_sd"
+
+
+@functools.lru_cache(maxsize=None)
+def small_data(fingerprint: str = "a" * 64) -> datasets.Dataset:
+    """Return a small part of the embedded images."""
+    data = datasets.get_dataset("shapes")
+    train, test = data.train.take(np.arange(TRAIN)), data.test.take(np.arange(TEST))
+    return dataclasses.replace(data, train=train, test=test, fingerprint=fingerprint)
+
+
+def train_run(folder: Path, name: str, **settings: Any) -> Path:
+    """Train a small net on `small_data`; return its run folder."""
+    chosen = {"model": MODEL, "depth": 8, "epochs": 2, "batch_size": 40, "lr": 0.05}
+    chosen.update(dataset="shapes", val_size=VALIDATION, run_dir=str(folder), name=name, **settings)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_module, "get_dataset", lambda *_: small_data())
+        train_cifar10.train(make_config(**chosen))
+    return folder / name
