@@ -59,6 +59,9 @@ class Workers:
     def sum(self, array: Any, name: int = 0) -> None:
         """Replace an array by its sum over the workers, in the background.
 
+        The last sum of the same name must be read before the next is asked for: MXNet may send the
+        second before it has received the first.
+
         Parameters
         ----------
         array : mxnet.nd.NDArray
@@ -103,6 +106,7 @@ class Workers:
             total = sum(copy.as_in_context(mx.cpu()) for copy in copies) / len(copies)
             self.sum(total, 100_000 + number)
             parameter.set_data(total / self.count)
+        mx.nd.waitall()
 
     def wait(self) -> None:
         """Wait until every worker is here."""

@@ -12,6 +12,7 @@ from mxnet import autograd, gluon
 from mxnet.contrib import amp
 
 from config import Config
+from distributed import Workers
 from errors import InputError
 from utils import normalise
 
@@ -65,14 +66,18 @@ def prepare_amp(config: Config, ctx: Sequence[Any]) -> None:
     amp.init()
 
 
-def make_trainer(net: gluon.Block, config: Config, kvstore: Any) -> gluon.Trainer:
+def make_trainer(
+    net: gluon.Block, config: Config, ctx: Sequence[Any], workers: Workers
+) -> gluon.Trainer:
     """Return the optimizer of an initialised net: Nesterov SGD, updated on the workers.
 
     Parameters
     ----------
     net : gluon.Block
     config : Config
-    kvstore : str or mxnet.kv.KVStore
+    ctx : sequence of mxnet.Context
+        The devices that the net is on.
+    workers : Workers
 
     Returns
     -------
@@ -86,12 +91,19 @@ def make_trainer(net: gluon.Block, config: Config, kvstore: Any) -> gluon.Traine
     if config.accumulate > 1:
         parameters.setattr("grad_req", "add")
     settings = {"learning_rate": config.lr, "momentum": config.momentum, "wd": config.wd}
-    trainer = gluon.Trainer(parameters, "nag", settings, kvstore=kvstore, update_on_kvstore=False)
+    trainer = gluon.Trainer(
+        parameters, "nag", settings, kvstore=workers.kvstore, update_on_kvstore=False
+    )
     if config.amp:
         amp.init_trainer(trainer)
-    # Gradients are zero, so this only connects; left to the first step, it would overwrite what a
-    # checkpoint says of each device's running statistics.
-    trainer.allreduce_grads()
+    # Connected here rather than in the first step, which would overwrite what a checkpoint says of
+    # each device's running statistics. The parameter server refuses arrays in oneDNN's blocked
+    # layouts, in which inference leaves weights, so these are made anew; and without the wait, a
+    # worker's first gradient may overtake the weights it asked for, and be taken for them.
+    parameters.reset_ctx(list(ctx))
+    trainer._init_kvstore()
+    trainer._init_params()
+    workers.wait()
     return trainer
 
 

@@ -126,7 +126,7 @@ def build(config: Config, workers: Workers) -> Run:
     models.initialize(net, ctx, config.seed)
     if not config.no_hybridize:
         net.hybridize(static_alloc=True, static_shape=True)
-    trainer = make_trainer(net, config, workers.kvstore)
+    trainer = make_trainer(net, config, ctx, workers)
     schedule = make_schedule(config, loader.steps_per_epoch)
     return Run(config, workers, ctx, data, loader, validation, split, net, trainer, schedule)
 

@@ -85,8 +85,8 @@ class Tally:
             because every worker must act on them at the same step.
         """
         array = mx.nd.concat(metrics, mx.nd.array(requests), dim=0)
-        self.run.workers.sum(array)
         agreed = self.drain()
+        self.run.workers.sum(array)
         self._queued = array
         return requests if self.run.workers.count == 1 else agreed or [0.0] * len(requests)
 

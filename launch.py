@@ -1,0 +1,308 @@
+"""Start one training job on several processes or machines, and end it as a whole.
+
+    python launch.py --workers 2 -- train_cifar10.py --kvstore dist_sync --dataset shapes
+    python launch.py --workers 8 --hosts hosts.txt -- train_cifar10.py --kvstore dist_sync
+    python launch.py --workers 8 --cluster slurm -- train_cifar10.py --kvstore dist_sync
+
+Starts MXNet's parameter server through the ``dmlc_tracker`` launchers in MXNet's wheel: a scheduler
+here, servers and workers where the cluster says. All of them keep a connection to the scheduler's
+process, because MXNet itself waits for ever for a worker that is gone: when one closes without a
+word, or says nothing for `SILENCE` seconds, every process of the job ends and says why. The network
+must be a trusted one: neither MXNet's protocol nor this one knows who is talking.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import os
+import runpy
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import types
+from typing import Any, Callable, Sequence
+
+from errors import InputError, command_line
+
+# A process that was killed is noticed at once; a machine that lost its power, after this.
+SILENCE = 30.0
+# What the others have to end in an orderly way after one that ended with an error.
+GRACE = 10.0
+_BEAT = 1.0
+_CONNECT = 120.0
+
+
+def end(message: str, code: int = 1) -> None:
+    """End this process at once, whatever it waits for; checkpoints are whole at any moment."""
+    sys.stdout.flush()
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    os._exit(code)
+
+
+class Scheduler:
+    """The scheduler's end of the connections: notices who is lost, and tells the others.
+
+    Parameters
+    ----------
+    port : int
+        Where to listen.
+    ended : callable
+        Told the reason when the job has to end.
+
+    Attributes
+    ----------
+    code : int
+        The first exit code that was not 0, or 0.
+    """
+
+    def __init__(self, port: int, ended: Callable[[str], None]) -> None:
+        self._ended = ended
+        self._members: dict[socket.socket, str] = {}
+        self._lock = threading.Lock()
+        self.code = 0
+        self._listener = socket.create_server(("", port), backlog=1024)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            connection, _ = self._listener.accept()
+            threading.Thread(target=self._watch, args=(connection,), daemon=True).start()
+
+    def _watch(self, connection: socket.socket) -> None:
+        connection.settimeout(SILENCE)
+        name, reason = "", "has closed its connection: it was killed or has crashed"
+        try:
+            for line in connection.makefile("r"):
+                word, _, rest = line.strip().partition(" ")
+                if word == "name":
+                    name = rest
+                    with self._lock:
+                        self._members[connection] = name
+                elif word == "stop":
+                    self._tell("stop")
+                elif word == "done":
+                    self.code = self.code or int(rest)
+                    reason = f"has ended with exit code {rest}" if int(rest) else ""
+                    break
+        except socket.timeout:
+            reason = f"has said nothing for {SILENCE:.0f} s"
+        except OSError:
+            pass  # a reset is one way of closing
+        if "exit code" in reason:  # the others may be about to end for the same reason
+            time.sleep(GRACE)
+        with self._lock:
+            self._members.pop(connection, None)
+        if name and reason:
+            self._tell(f"{name} {reason}")
+            self._ended(f"{name} {reason}")
+
+    def _tell(self, line: str) -> None:
+        with self._lock:
+            for member in self._members:
+                with contextlib.suppress(OSError):  # that one is on its way out too
+                    member.sendall(f"{line}\n".encode())
+
+
+class Member:
+    """A server's or worker's end: says that it lives, and ends when the job does.
+
+    Parameters
+    ----------
+    address : tuple of str and int
+        The scheduler's.
+    name : str
+        For messages.
+    ended : callable
+        Told the reason when the job has to end.
+    """
+
+    def __init__(self, address: tuple[str, int], name: str, ended: Callable[[str], None]) -> None:
+        self._ended = ended
+        deadline = time.monotonic() + _CONNECT
+        while True:
+            try:
+                self._connection = socket.create_connection(address, timeout=5)
+                break
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    raise InputError(
+                        f"no scheduler at {address[0]}:{address[1]}: {error}"
+                    ) from error
+                time.sleep(0.2)
+        self._connection.settimeout(None)
+        self._done = threading.Event()
+        self._send(f"name {name}")
+        threading.Thread(target=self._beat, daemon=True).start()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _send(self, line: str) -> None:
+        with contextlib.suppress(OSError):  # `_listen` sees the same and says so
+            self._connection.sendall(f"{line}\n".encode())
+
+    def _beat(self) -> None:
+        while not self._done.wait(_BEAT):
+            self._send("alive")
+
+    def _listen(self) -> None:
+        with contextlib.suppress(OSError):  # a reset is one way of closing
+            for line in self._connection.makefile("r"):
+                if line.strip() == "stop":
+                    os.kill(os.getpid(), signal.SIGTERM)
+                else:
+                    self._ended(line.strip())
+        if not self._done.is_set():
+            self._ended("the scheduler is gone")
+
+    def done(self, code: int) -> None:
+        """Say that this process has ended on its own account."""
+        self._done.set()
+        self._send(f"done {code}")
+
+
+def take_part(port: int, command: Sequence[str]) -> int:
+    """Be the process that ``DMLC_ROLE`` says: scheduler, server or worker.
+
+    Parameters
+    ----------
+    port : int
+        Of `Scheduler`.
+    command : sequence of str
+        The workers' script and its arguments.
+
+    Returns
+    -------
+    int
+        The exit code.
+    """
+    role = os.environ["DMLC_ROLE"]
+    if role != "worker":  # signals are for workers, who have yet to save; the rest ends after them
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if role == "scheduler":
+        scheduler = Scheduler(port, lambda reason: _end_later(scheduler, reason))
+        _serve()
+        return scheduler.code
+    member = Member(
+        (os.environ["DMLC_PS_ROOT_URI"], port),
+        f"{role} on {socket.gethostname()} (process {os.getpid()})",
+        lambda reason: end(f"the job ends: {reason}; go on with --resume"),
+    )
+    code = 1
+    try:
+        code = _work(command) if role == "worker" else _serve()
+    finally:
+        member.done(code)
+    return code
+
+
+def _end_later(scheduler: Scheduler, reason: str) -> None:
+    time.sleep(1)  # for the others to hear of it
+    print(f"the job ends: {reason}", file=sys.stderr, flush=True)
+    os._exit(scheduler.code or 1)
+
+
+def _serve() -> int:
+    """Import MXNet, which serves until the job ends if its role is scheduler or server."""
+    with contextlib.suppress(SystemExit):
+        import runtime  # noqa: F401
+    return 0
+
+
+def _work(command: Sequence[str]) -> int:
+    sys.argv = list(command)
+    sys.path[0] = os.path.dirname(os.path.abspath(command[0]))
+    try:
+        runpy.run_path(command[0], run_name="__main__")
+    except SystemExit as exit_:
+        return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
+    return 0
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on here."""
+    with contextlib.closing(socket.create_server(("", 0))) as listener:
+        return listener.getsockname()[1]
+
+
+def submit(arguments: argparse.Namespace, command: list[str]) -> int:
+    """Start scheduler, servers and workers, wait for them, and return the job's exit code."""
+    # dmlc_tracker calls a name that Python 3.9 dropped.
+    thread: Any = threading.Thread
+    thread.isAlive = threading.Thread.is_alive
+    tracker: Any = importlib.import_module("dmlc_tracker.tracker")
+    start = importlib.import_module(f"dmlc_tracker.{arguments.cluster}").submit
+
+    port = free_port()
+    own = [sys.executable, os.path.abspath(__file__), "--port", str(port), "--", *command]
+    settings = types.SimpleNamespace(
+        command=[shlex.quote(word) for word in own],
+        num_workers=arguments.workers,
+        num_servers=arguments.servers,
+        host_file=arguments.hosts,
+        host_ip="auto",
+        sync_dst_dir=None,
+        local_num_attempt=0,
+        jobname="train",
+        slurm_worker_nodes=None,
+        slurm_server_nodes=None,
+    )
+    if arguments.cluster == "local":
+        # It would ask the network even for this.
+        tracker.get_host_ip = lambda host=None: "127.0.0.1"
+        os.environ["DMLC_NODE_HOST"] = "127.0.0.1"
+    codes: list[int] = []
+    threading.excepthook = lambda failed: codes.append(_code_of(failed.exc_value))
+    # Local workers hear of a Ctrl-C themselves; all that a second signal would do is kill them.
+    local = arguments.cluster == "local"
+    signal.signal(signal.SIGINT, lambda *_: None if local else ask_to_stop(port))
+    signal.signal(signal.SIGTERM, lambda *_: ask_to_stop(port))
+    start(settings)
+    return max(codes, default=0)
+
+
+def ask_to_stop(port: int) -> None:
+    """Let every worker of a job save and stop."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(b"stop\n")
+
+
+def _code_of(error: Any) -> int:
+    """Return the exit code that one of the launcher's threads has met."""
+    return abs(error.returncode) if isinstance(error, subprocess.CalledProcessError) else 0
+
+
+@command_line
+def main(argv: Sequence[str] | None = None) -> int:
+    """Start a job, or, with ``--port``, take part in one."""
+    parser = argparse.ArgumentParser(
+        description="Start a training job on several processes or machines.",
+        usage="launch.py --workers N [--hosts FILE] -- train_cifar10.py --kvstore dist_sync ...",
+    )
+    parser.add_argument("--workers", type=int, default=2, help="processes that train [2]")
+    parser.add_argument("--servers", type=int, default=1, help="processes that add up [1]")
+    parser.add_argument("--hosts", help="file with one host a line, for ssh and mpi")
+    parser.add_argument(
+        "--cluster", choices=("local", "ssh", "mpi", "slurm"), help="[ssh with --hosts, else local]"
+    )
+    parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    arguments = parser.parse_args(argv)
+    command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
+    if not command:
+        raise InputError("nothing to start: end with -- train_cifar10.py --kvstore dist_sync ...")
+    if arguments.port:
+        return take_part(arguments.port, command)
+    if arguments.hosts and not os.path.isfile(arguments.hosts):
+        raise InputError(f"--hosts {arguments.hosts}: there is no such file")
+    arguments.cluster = arguments.cluster or ("ssh" if arguments.hosts else "local")
+    return submit(arguments, command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
