@@ -7,7 +7,6 @@ import argparse
 from datasets import get_dataset, list_datasets
 from datasets.augment import Augmentation
 from datasets.files import one_line
-from datasets.preview import preview
 from errors import InputError, command_line
 
 
@@ -43,6 +42,8 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{name} of red, green, blue: {', '.join(f'{value:.1f}' for value in values)}")
     print(f"fingerprint {dataset.fingerprint}")
     if options.preview:
+        from datasets.preview import preview  # imports Matplotlib, which takes a second
+
         figure = preview(dataset, augmentation, options.seed)
         with one_line(options.preview, "cannot be written"):
             try:
