@@ -9,6 +9,8 @@ import tarfile
 import tracemalloc
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny_cifar import pack
 
 from datasets import archive
@@ -68,6 +70,18 @@ def test_every_kind_of_tar_is_read(form, tmp_path):
 def test_names_may_begin_with_a_dot(tmp_path):
     content = tar(member("./folder/a.bin", b"aaaa"), member("./folder/b.bin", b"bbbb"))
     assert len(read(content, tmp_path)) == 2
+
+
+NAMES = st.text("ab.-\N{CAT FACE}", min_size=1, max_size=120).map(lambda name: f"folder/x{name}")
+
+
+@given(files=st.dictionaries(NAMES, st.binary(max_size=1500), max_size=8), data=st.data())
+def test_whatever_else_an_archive_holds_the_wanted_files_come_out(files, data, tmp_path_factory):
+    wanted = [name for name in files if data.draw(st.booleans())]
+    content = tar(*(member(name, files[name]) for name in files))
+    folder = tmp_path_factory.mktemp("archive")
+    members = read(content, folder, {name: len(files[name]) for name in wanted})
+    assert members == {name: files[name] for name in wanted}
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ import os
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny_cifar import (
     TINY10,
     TINY100,
@@ -19,7 +21,7 @@ from tiny_cifar import (
 )
 
 import datasets
-from datasets.cifar import CIFAR10, CIFAR100, MIRRORS_VARIABLE, load_cifar
+from datasets.cifar import CIFAR10, CIFAR100, MIRRORS_VARIABLE, decode_binary, load_cifar
 from errors import InputError
 
 SOURCES = pytest.mark.parametrize("source", [TINY10, TINY100], ids=["cifar10", "cifar100"])
@@ -108,6 +110,22 @@ def test_an_archive_of_ones_own_is_accepted_by_the_checksum_beside_it(tmp_path):
     beside.write_text("no checksum")
     with pytest.raises(InputError, match="does not begin with a SHA-256"):
         load_cifar(TINY10, tmp_path)
+
+
+@given(st.integers(1, 4), st.integers(1, 2), st.binary(max_size=3074 * 4), st.booleans())
+def test_any_bytes_are_images_or_refused(count, label_bytes, content, fill_up):
+    record = label_bytes + 3072
+    if fill_up:
+        content = content[: count * record].ljust(count * record, b"\x80")
+    if len(content) != count * record:
+        with pytest.raises(InputError, match="truncated or altered"):
+            decode_binary("file", content, count, label_bytes)
+        return
+    images, labels = decode_binary("file", content, count, label_bytes)
+    for index in range(count):
+        one = content[index * record : (index + 1) * record]
+        assert images[index].tobytes() == one[label_bytes:]
+        assert labels[index] == one[label_bytes - 1]
 
 
 def test_a_whole_set_of_the_official_size_is_read(tmp_path):

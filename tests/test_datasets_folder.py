@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
 import signal
@@ -13,11 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 import datasets
 from datasets import cache, images
-from datasets.images import GROUND, read_image, read_images
+from datasets.images import GROUND, decode_image, read_image, read_images
 from errors import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -102,6 +105,27 @@ def test_thirty_two_bits_are_refused(dtype, tmp_path):
     save(tmp_path / "a.tif", PIXELS[..., 0].astype(dtype))
     with pytest.raises(InputError, match="convert it to 8 bits"):
         read_image(tmp_path / "a.tif")
+
+
+@given(
+    st.sampled_from(["1", "L", "LA", "P", "RGB", "RGBA", "I;16"]),
+    st.tuples(st.integers(1, 80), st.integers(1, 80)),
+    st.integers(0, 255),
+)
+def test_any_image_becomes_pixels_within_its_own_range(mode, size, value):
+    array = np.full(size[::-1], value, np.uint8)
+    if mode == "I;16":
+        image = Image.fromarray(array.astype(np.uint16) << 8)
+    else:
+        image = Image.fromarray(array).convert(mode)
+    file = io.BytesIO()
+    image.save(file, format="PNG")
+    pixels = decode_image(file.getvalue(), "image")
+    assert pixels.shape == (3, 32, 32)
+    assert pixels.dtype == np.uint8
+    expected = value if mode != "1" else 255 * (value >= 128)
+    if mode != "1" or value in (0, 255):  # between them it is dithered
+        assert (pixels == expected).all()
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (33, 31), (480, 640), (64, 64)])
@@ -362,10 +386,8 @@ def test_a_kill_in_the_middle_of_writing_leaves_no_half_a_cache(tmp_path):
 @pytest.mark.parametrize(
     "flags",
     [
-        [],
         ["--no-augment"],
-        ["--cutout", "16", "--label-smoothing", "0.1"],
-        ["--mixup", "1", "--cutmix", "1"],
+        ["--cutout", "16", "--mixup", "1", "--cutmix", "1", "--label-smoothing", "0.1"],
     ],
 )
 def test_a_preview_is_drawn_of_any_data_set(flags, tmp_path, capsys):
