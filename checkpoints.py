@@ -4,7 +4,7 @@ A checkpoint is a folder ``checkpoints/epoch-<epochs done>-step-<steps done in t
 
 - ``net.params``: parameters and running statistics, as ``net.save_parameters`` names them;
 - ``best.params``: those of the epoch with the best validation error so far, or the same as above;
-- ``state.params``: momentum, and the running statistics of devices after the first;
+- ``state.params``: momentum, and the running statistics of each of several devices;
 - ``manifest.json``: the place in the run, its history, and size and SHA-256 of the files.
 
 It is written beside its place, synced and then renamed; the one before it stays until the next.
@@ -142,7 +142,7 @@ def load_parameters(net: Any, path: str | Path, ctx: Any = None) -> None:
 
 
 def _optimizer_state(net: Any, trainer: Any) -> dict[str, Any]:
-    """Return momentum, and what the devices after the first have to themselves.
+    """Return momentum, and the running statistics that each of several devices has to itself.
 
     Trainer.save_states would pickle the optimizer, so the updater's arrays are read directly.
     """
@@ -152,9 +152,9 @@ def _optimizer_state(net: Any, trainer: Any) -> dict[str, Any]:
         momentum = trainer._updaters[0].states.get(index[parameter.name])
         if momentum is not None:
             arrays[f"momentum/{name}"] = momentum
-        if parameter.grad_req == "null":
-            for device, copy in enumerate(parameter.list_data()[1:], 1):
-                arrays[f"device{device}/{name}"] = copy
+        copies = parameter.list_data()
+        if parameter.grad_req == "null" and len(copies) > 1:
+            arrays.update({f"device{n}/{name}": copy for n, copy in enumerate(copies)})
     return arrays
 
 
@@ -174,7 +174,7 @@ def set_optimizer_state(
         place, _, name = key.partition("/")
         parameter = parameters.get(name)
         devices = parameter.list_data() if parameter is not None else []
-        known = ["momentum", *(f"device{device}" for device in range(1, len(devices)))]
+        known = ["momentum", *(f"device{device}" for device in range(len(devices)))]
         if parameter is None or place not in known or parameter.shape != value.shape:
             raise InputError(f"{source} does not fit the net and its devices: {key} {value.shape}")
         if place == "momentum":

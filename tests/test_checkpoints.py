@@ -1,0 +1,255 @@
+"""Checkpoints: whole or not there, complete, and never stale."""
+
+from __future__ import annotations
+
+import resource
+
+from runtime import mx
+
+import numpy as np
+import pytest
+from mxnet import autograd, gluon
+from mxnet.gluon import nn
+
+import checkpoints
+from checkpoints import Checkpoints, load_parameters, newest, save_parameters
+from errors import InputError
+from models import get_model, initialize
+from params_file import read_params
+
+
+def small_net(classes=3):
+    net = nn.HybridSequential()
+    net.add(nn.Conv2D(4, 3, in_channels=3), nn.BatchNorm(in_channels=4), nn.GlobalAvgPool2D())
+    net.add(nn.Dense(classes, in_units=4))
+    net.initialize()
+    return net
+
+
+def trained(steps=2, **options):
+    net = small_net(**options)
+    trainer = gluon.Trainer(net.collect_params(), "nag", {"learning_rate": 0.1, "momentum": 0.9})
+    for _ in range(steps):
+        with autograd.record():
+            loss = net(mx.nd.random.normal(shape=(8, 3, 9, 9))).square().sum()
+        loss.backward()
+        trainer.step(8)
+    return net, trainer
+
+
+def values(net):
+    named = checkpoints.named_parameters(net)
+    return {name: parameter.list_data()[0].asnumpy() for name, parameter in named.items()}
+
+
+def stale_entries(folder, trial):
+    """Save a net right after a training pass and count the arrays that are not its own."""
+    net = get_model("resnet20")
+    initialize(net, mx.cpu(), trial)
+    net.hybridize(static_alloc=True, static_shape=True)
+    for _ in range(2):
+        with autograd.record():
+            loss = net(mx.nd.random.normal(shape=(16, 3, 32, 32))).square().sum()
+        loss.backward()
+    save_parameters(net, folder / "net.params")
+    saved = read_params((folder / "net.params").read_bytes(), "net.params")
+    mx.nd.waitall.original()
+    return [name for name, value in values(net).items() if not np.array_equal(saved[name], value)]
+
+
+@pytest.fixture
+def real_waitall(monkeypatch):
+    """Keep the real wait within reach where a test takes it away."""
+    original = mx.nd.waitall
+
+    def waitall():
+        original()
+
+    waitall.original = original
+    monkeypatch.setattr(mx.nd, "waitall", waitall)
+    return original
+
+
+@pytest.mark.usefixtures("real_waitall")
+def test_saved_running_statistics_are_those_after_the_last_step(tmp_path):
+    assert stale_entries(tmp_path, 0) == []
+
+
+def test_without_the_wait_they_would_not_be(tmp_path, monkeypatch, real_waitall):
+    def no_wait():
+        pass
+
+    no_wait.original = real_waitall
+    monkeypatch.setattr(mx.nd, "waitall", no_wait)
+    assert any(stale_entries(tmp_path, trial) for trial in range(5))
+
+
+def test_what_was_saved_is_loaded(tmp_path):
+    net, _ = trained()
+    save_parameters(net, tmp_path / "net.params")
+    other = small_net()
+    load_parameters(other, tmp_path / "net.params")
+    for name, value in values(net).items():
+        np.testing.assert_array_equal(values(other)[name], value)
+    assert [path.name for path in tmp_path.iterdir()] == ["net.params"]
+
+
+def test_gluon_loads_it_too(tmp_path):
+    net, _ = trained()
+    save_parameters(net, tmp_path / "net.params")
+    small_net().load_parameters(str(tmp_path / "net.params"))
+
+
+def test_a_net_without_weights_is_given_them(tmp_path):
+    net, _ = trained()
+    save_parameters(net, tmp_path / "net.params")
+    other = nn.HybridSequential()
+    other.add(nn.Conv2D(4, 3), nn.BatchNorm(), nn.GlobalAvgPool2D(), nn.Dense(3))
+    load_parameters(other, tmp_path / "net.params", mx.cpu(1))
+    assert other[0].weight.list_ctx() == [mx.cpu(1)]
+
+
+def test_every_entry_that_does_not_fit_is_named():
+    arrays = values(small_net())
+    del arrays["0.weight"]
+    arrays["9.weight"] = np.zeros(3, "f")
+    arrays["3.weight"] = np.zeros((5, 4), "f")
+    with pytest.raises(InputError) as refusal:
+        checkpoints.set_parameters(small_net(), arrays, "some file")
+    for told in ("missing 0.weight", "extra 9.weight", "3.weight is (5, 4) instead of (3, 4)"):
+        assert told in str(refusal.value)
+
+
+def test_a_checkpoint_brings_back_weights_momentum_and_progress(tmp_path):
+    net, trainer = trained()
+    progress = {"epoch": 1, "step": 2, "history": [{"loss": 0.1 + 0.2}]}
+    Checkpoints(tmp_path).save(net, trainer, progress)
+    other, other_trainer = trained(steps=0)
+    found = newest(tmp_path, pytest.fail)
+    assert found.progress == progress
+    checkpoints.set_parameters(other, found.arrays("net.params"), "net")
+    checkpoints.set_optimizer_state(other, other_trainer, found.arrays("state.params"), "state")
+    batch = mx.nd.random.normal(shape=(8, 3, 9, 9))
+    for each, optimizer in ((net, trainer), (other, other_trainer)):
+        with autograd.record():
+            loss = each(batch).square().sum()
+        loss.backward()
+        optimizer.step(8)
+    for name, value in values(net).items():
+        np.testing.assert_array_equal(values(other)[name], value)
+
+
+def test_statistics_of_every_device_come_back(tmp_path):
+    ctx = [mx.cpu(0), mx.cpu(1)]
+    net = small_net()
+    net.collect_params().reset_ctx(ctx)
+    trainer = gluon.Trainer(net.collect_params(), "nag", {"momentum": 0.9})
+    for number, copy in enumerate(net[1].running_mean.list_data()):
+        copy[:] = number + 1
+    Checkpoints(tmp_path).save(net, trainer, {"epoch": 0, "step": 1})
+    found = newest(tmp_path, pytest.fail)
+    for copy in net[1].running_mean.list_data():
+        copy[:] = 0
+    checkpoints.set_parameters(net, found.arrays("net.params"), "net")
+    assert net[1].running_mean.data(ctx[0]).asnumpy().tolist() == [1.5] * 4
+    checkpoints.set_optimizer_state(net, trainer, found.arrays("state.params"), "state")
+    assert net[1].running_mean.data(ctx[1]).asnumpy().tolist() == [2] * 4
+    assert net[1].running_mean.data(ctx[0]).asnumpy().tolist() == [1] * 4
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("momentum/9.weight", (1,)), ("momentum/0.weight", (2, 2)), ("x/0.bias", 4)]
+)
+def test_optimizer_state_of_another_net_is_refused(name, shape):
+    net, trainer = trained()
+    with pytest.raises(InputError, match="does not fit"):
+        checkpoints.set_optimizer_state(net, trainer, {name: np.zeros(shape, "f")}, "a file")
+
+
+def save_three(folder):
+    net, trainer = trained()
+    writer = Checkpoints(folder)
+    for step in (1, 2, 3):
+        writer.save(net, trainer, {"epoch": 0, "step": step})
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_one_before_is_kept_and_no_more(tmp_path):
+    assert save_three(tmp_path) == ["epoch-00000-step-000002", "epoch-00000-step-000003"]
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "net.params", "best.params", "state.params"])
+@pytest.mark.parametrize("fault", ["missing", "truncated", "flipped"])
+def test_a_damaged_one_is_named_and_the_one_before_used(tmp_path, file, fault):
+    path = tmp_path / save_three(tmp_path)[-1] / file
+    data = bytearray(path.read_bytes())
+    if fault == "missing":
+        path.unlink()
+    elif fault == "truncated":
+        path.write_bytes(data[: len(data) // 2])
+    else:
+        data[len(data) // 2] ^= 4
+        path.write_bytes(data)
+    told = []
+    assert newest(tmp_path, told.append).progress["step"] == 2
+    assert len(told) == 1
+    assert "epoch-00000-step-000003" in told[0]
+    assert file in told[0]
+
+
+def test_where_none_is_whole_nothing_is_guessed(tmp_path):
+    for name in save_three(tmp_path):
+        (tmp_path / name / "net.params").unlink()
+    with pytest.raises(InputError, match=r"no checkpoint in .* is whole"):
+        newest(tmp_path, lambda line: None)
+    assert newest(tmp_path / "elsewhere", pytest.fail) is None
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "1", '{"sha256": "x"}', "[" * 100_000, "\xff", ""])
+def test_a_manifest_of_another_form_is_refused(tmp_path, text):
+    path = tmp_path / save_three(tmp_path)[-1]
+    (path / "manifest.json").write_text(text, encoding="latin-1")
+    with pytest.raises(InputError, match=r"manifest\.json"):
+        checkpoints.read_checkpoint(path)
+
+
+def test_a_full_disk_leaves_the_one_before(tmp_path):
+    net, trainer = trained()
+    writer = Checkpoints(tmp_path)
+    writer.save(net, trainer, {"epoch": 0, "step": 1})
+    size = (writer.newest / "net.params").stat().st_size
+    for room in (0, 100, size - 1):
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+        try:
+            with pytest.raises(InputError, match=r"cannot write|not written|not a whole"):
+                writer.save(net, trainer, {"epoch": 0, "step": 2})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert newest(tmp_path, pytest.fail).progress["step"] == 1
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    net, trainer = trained()
+    net[0].weight.set_data(net[0].weight.data() * float("inf"))
+    with pytest.raises(FloatingPointError, match=r"0\.weight is not finite"):
+        Checkpoints(tmp_path).save(net, trainer, {"epoch": 0, "step": 1})
+    assert newest(tmp_path, pytest.fail) is None
+
+
+def test_the_best_net_outlives_later_checkpoints(tmp_path):
+    net, trainer = trained()
+    writer = Checkpoints(tmp_path)
+    writer.save(net, trainer, {"epoch": 1, "step": 0}, best=True)
+    best = values(net)["3.weight"]
+    for epoch in (2, 3, 4):
+        net[3].weight.set_data(net[3].weight.data() + 1)
+        writer.save(net, trainer, {"epoch": epoch, "step": 0})
+    np.testing.assert_array_equal(writer.read().arrays("best.params")["3.weight"], best)
+    assert not np.array_equal(writer.read().arrays("net.params")["3.weight"], best)
+
+
+def test_there_is_no_pickle_in_it(tmp_path):
+    save_three(tmp_path)
+    for path in tmp_path.glob("*/*.params"):
+        assert path.read_bytes()[:2] == b"\x12\x01"  # MXNet's list of arrays

@@ -1,0 +1,151 @@
+"""Flags, presets and what a resumed run may be told."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import config
+from config import Config, make_config, parse_args
+from errors import InputError
+
+
+def test_a_flag_wins_over_the_preset_and_the_preset_over_the_defaults():
+    made = parse_args(["--preset", "stochastic-depth", "--lr", "0.05"])
+    assert (made.model, made.batch_size, made.epochs, made.lr) == ("resnet110_sd", 128, 500, 0.05)
+    assert made.momentum == Config().momentum
+
+
+@pytest.mark.parametrize(
+    ("model", "preset"),
+    [
+        ("densenet_bc40_k16", "densenet"),
+        ("se_densenet40_k12", "densenet"),
+        ("resnet20", "stochastic-depth"),
+        ("cifar_resnet20_v1", "stochastic-depth"),
+        ("resnet1202_sd", "stochastic-depth-1202"),
+    ],
+)
+def test_the_family_chooses_the_recipe(model, preset):
+    made = parse_args(["--model", model])
+    assert (made.model, made.preset) == (model, preset)
+
+
+def test_the_densenet_recipe_is_the_papers():
+    made = parse_args(["--model", "densenet"])
+    assert (made.batch_size, made.epochs, made.lr, made.momentum) == (64, 300, 0.1, 0.9)
+    assert (made.wd, made.lr_milestones, made.val_size) == (1e-4, (0.5, 0.75), 0)
+    assert not made.no_decay_norm
+
+
+def test_every_preset_is_a_whole_run():
+    for name in config.PRESETS:
+        assert parse_args(["--preset", name]).preset == name
+
+
+def test_without_augmentation_a_densenet_has_dropout_unless_told_otherwise():
+    assert parse_args(["--no-augment"]).dropout == 0.2
+    assert parse_args(["--no-augment", "--dropout", "0"]).dropout == 0
+    assert parse_args(["--no-augment", "--model", "resnet20"]).dropout is None
+
+
+def test_every_field_has_a_flag_of_its_name():
+    text = config.make_parser().format_help()
+    for field in dataclasses.fields(Config):
+        assert "--" + field.name.replace("_", "-") in text
+
+
+def test_only_options_that_are_set_reach_the_model():
+    assert make_config().model_options() == {}
+    made = make_config(depth=22, bottleneck=False, memory_efficient=True)
+    assert made.model_options() == {"depth": 22, "bottleneck": False, "memory_efficient": True}
+
+
+def test_config_json_gives_the_same_config_again():
+    made = parse_args(["--gpus", "0,1", "--lr-milestones", "10,0.9", "--bottleneck", "no"])
+    assert Config.from_dict(json.loads(json.dumps(made.to_dict()))) == made
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--preset", "quik"], "did you mean quick?"),
+        (["--lr", "fast"], "--lr"),
+        (["--learning-rate", "1"], "--learning-rate"),
+        (["--ctx", "tpu"], "'cpu'"),
+        (["--epochs", "0"], "from 1"),
+        (["--dropout", "nan"], "--dropout"),
+        (["--bottleneck", "maybe"], "--bottleneck"),
+        (["--accumulate", "3"], "choose a multiple"),
+        (["--gpus", "0,0"], "every device number once"),
+        (["--lr-milestones", "0.5,-1"], "above 0"),
+        (["--epochs", "3", "--warmup-epochs", "3"], "--warmup-epochs"),
+        (["--name", "../elsewhere"], "--name"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(arguments, told):
+    with pytest.raises(InputError) as refusal:
+        parse_args(arguments)
+    assert told in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_an_unknown_setting_in_python_is_refused():
+    with pytest.raises(InputError, match="did you mean epochs"):
+        make_config(epoch=3)
+
+
+def stopped_run(tmp_path, **values):
+    run = tmp_path / "run"
+    run.mkdir()
+    made = make_config(model="densenet", epochs=20, **values)
+    (run / "config.json").write_text(json.dumps({"config": made.to_dict()}))
+    return run, made
+
+
+def test_resuming_takes_the_runs_own_config(tmp_path):
+    run, made = stopped_run(tmp_path, lr=0.07)
+    assert parse_args(["--resume", str(run)]) == dataclasses.replace(made, resume=str(run))
+
+
+def test_epochs_may_be_raised_but_not_lowered(tmp_path):
+    run, _ = stopped_run(tmp_path)
+    assert parse_args(["--resume", str(run), "--epochs", "30"]).epochs == 30
+    with pytest.raises(InputError, match="raised above 20"):
+        parse_args(["--resume", str(run), "--epochs", "10"])
+
+
+def test_flags_that_would_change_the_run_are_listed(tmp_path):
+    run, _ = stopped_run(tmp_path)
+    with pytest.raises(InputError) as refusal:
+        parse_args(["--resume", str(run), "--model", "resnet20", "--lr", "1", "--wd", "0.0001"])
+    assert "--model resnet20 (the run has densenet)" in str(refusal.value)
+    assert "--lr 1.0 (the run has 0.1)" in str(refusal.value)
+    assert "--wd" not in str(refusal.value)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=200))
+def test_a_damaged_config_is_refused(tmp_path_factory, data):
+    run = tmp_path_factory.mktemp("run")
+    (run / "config.json").write_bytes(data)
+    with pytest.raises(InputError):
+        parse_args(["--resume", str(run)])
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from([field.name for field in dataclasses.fields(Config)]),
+    st.one_of(st.none(), st.booleans(), st.text(), st.floats(), st.integers(), st.lists(st.text())),
+)
+def test_a_wrong_value_in_config_json_is_refused_or_fits(name, value):
+    values = {**make_config().to_dict(), name: value}
+    try:
+        made = Config.from_dict(values)
+    except InputError:
+        return
+    assert made.to_dict()[name] == value

@@ -1,0 +1,83 @@
+"""Seeds, normalising, whole files and signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+from runtime import mx
+
+import numpy as np
+import pytest
+
+import utils
+from errors import InputError
+
+
+def test_normalised_pixels_are_what_numpy_says():
+    images = np.random.RandomState(0).randint(0, 256, (4, 3, 32, 32)).astype(np.uint8)
+    mean, std = np.array([125.3, 123.0, 113.9], "f"), np.array([63.0, 62.1, 66.7], "f")
+    found = utils.normalise(mx.nd.array(images, dtype="uint8"), mean, std)
+    expected = (images - mean[:, None, None]) / std[:, None, None]
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found.asnumpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def draw(*place):
+    utils.seed_step(*place)
+    return mx.nd.Dropout(mx.nd.ones((64,)), p=0.5, mode="always").asnumpy().tolist()
+
+
+def test_dropout_depends_on_seed_step_and_worker_and_nothing_before():
+    first = draw(0, 3, 0)
+    draw(5, 5, 5)
+    assert draw(0, 3, 0) == first
+    assert len({tuple(draw(*place)) for place in [(0, 3, 0), (0, 3, 1), (0, 4, 0), (1, 3, 0)]}) == 4
+
+
+def test_devices():
+    assert utils.contexts("cpu", (0, 2)) == [mx.cpu(0), mx.cpu(2)]
+    if not mx.context.num_gpus():
+        assert utils.contexts("auto") == [mx.cpu(0)]
+        with pytest.raises(InputError, match="--ctx cpu"):
+            utils.contexts("gpu", (0, 3))
+
+
+def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    utils.write_atomically(path, b"old")
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(utils, "write_synced", full)
+    with pytest.raises(InputError, match="No space left"):
+        utils.write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+
+
+def test_json_has_no_numbers_that_json_does_not_know():
+    with pytest.raises(ValueError, match="JSON"):
+        utils.to_json({"loss": float("nan")})
+
+
+def test_the_first_signal_is_noted():
+    before = signal.getsignal(signal.SIGINT)
+    with utils.StopSignals() as stop:
+        assert stop.received == 0
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.received == signal.SIGTERM
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_the_second_signal_kills():
+    code = (
+        "import os, signal, utils\n"
+        "with utils.StopSignals() as stop:\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    assert stop.received == signal.SIGINT\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == -signal.SIGINT
