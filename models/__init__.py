@@ -9,10 +9,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-from errors import InputError, nearest
 from runtime import mx
 
+import numpy as np
+
+from errors import InputError, nearest
 from models import densenet as _densenet
 from models import resnet as _resnet
 from models.layers import portable

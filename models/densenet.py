@@ -7,20 +7,24 @@ Memory-efficient form: Pleiss et al., https://arxiv.org/abs/1707.06990.
 
 from __future__ import annotations
 
-from errors import InputError
+import threading
+
 from runtime import mx
 
 from mxnet import autograd
 from mxnet.gluon import nn
 
+from errors import InputError
 from models.layers import (
     BNReLU,
+    Segment,
     SqueezeExcitation,
     aligned,
     concat,
     conv,
     dense,
     global_average,
+    leaf,
 )
 
 # ----------------------------------------------------------------------------- blocks
@@ -29,7 +33,7 @@ from models.layers import (
 class DenseLayer(nn.HybridBlock):
     """BN, ReLU, [1×1 conv to bn_size · k, BN, ReLU,] 3×3 conv to k: the layer's new features.
 
-    Split in two where the memory-efficient form splits it: `reduce` is all up to the first
+    Split where the memory-efficient form splits it: `reduce` is all up to and with the first
     convolution, `expand` the rest.
 
     Parameters
@@ -62,23 +66,24 @@ class DenseLayer(nn.HybridBlock):
     ):
         super().__init__(**kwargs)
         with self.name_scope():
-            self.norm = BNReLU(channels, blocked)
+            self.reduce = nn.HybridSequential()
             self.expand = nn.HybridSequential()
+            self.reduce.add(BNReLU(channels, blocked))
             if bottleneck:
                 width = bn_size * growth_rate
-                self.conv = conv(width, channels, kernel=1)
+                self.reduce.add(conv(width, channels, kernel=1))
                 if dropout:
                     self.expand.add(nn.Dropout(dropout))
                 self.expand.add(BNReLU(width, blocked), conv(growth_rate, width, kernel=3))
             else:
-                self.conv = conv(growth_rate, channels, kernel=3)
+                self.reduce.add(conv(growth_rate, channels, kernel=3))
             if dropout:
                 self.expand.add(nn.Dropout(dropout))
             if squeeze_excitation:
                 self.expand.add(SqueezeExcitation(growth_rate))
 
     def hybrid_forward(self, F, x):
-        return self.expand(self.conv(self.norm(x)))
+        return self.expand(self.reduce(x))
 
 
 class DenseBlock(nn.HybridBlock):
@@ -101,23 +106,37 @@ class DenseBlock(nn.HybridBlock):
     def __init__(self, layers, channels, growth_rate, memory_efficient=False, **options):
         super().__init__()
         self.memory_efficient = memory_efficient
-        self.blocked = aligned(channels, growth_rate)
+        # Squeeze-and-excitation's products come in the plain layout.
+        self.blocked = aligned(channels, growth_rate) and not options["squeeze_excitation"]
         with self.name_scope():
             self.layers = nn.HybridSequential()
             for i in range(layers):
                 width = channels + i * growth_rate
-                self.layers.add(DenseLayer(width, growth_rate, blocked=self.blocked, **options))
+                fuse = self.blocked and not memory_efficient
+                self.layers.add(DenseLayer(width, growth_rate, blocked=fuse, **options))
+
+    def hybridize(self, active=True, **options):
+        """Hybridize, unless memory-efficient: static buffers would keep what must not be kept."""
+        super().hybridize(active and not self.memory_efficient, **options)
 
     def forward(self, x):
-        if self.memory_efficient and autograd.is_recording():
-            with x.ctx:
-                return RecomputedDenseBlock(self)(x)
+        """Return the block's output for x."""
+        if recomputes(self, x):
+            return RecomputedDenseBlock(self)(x)
         return super().forward(x)
 
     def hybrid_forward(self, F, x):
         for layer in self.layers:
             x = concat(F, [x, layer(x)], self.blocked)
         return x
+
+
+def recomputes(block, x):
+    """Whether this forward pass of a block or net is one that its gradient will recompute."""
+    return block.memory_efficient and autograd.is_recording() and isinstance(x, mx.nd.NDArray)
+
+
+_one_backward = threading.Lock()
 
 
 class RecomputedDenseBlock(autograd.Function):
@@ -128,6 +147,10 @@ class RecomputedDenseBlock(autograd.Function):
     again, from the features, when its gradient is due. Dropout comes after the first convolution,
     so its masks are never drawn twice.
 
+    MXNet runs `backward` in a thread of its own, while the caller may go on to update the
+    parameters. So both passes compute on copies of them: an operator that waited here for a
+    parameter under update, which waits for this gradient, would wait for ever.
+
     Parameters
     ----------
     block : DenseBlock
@@ -135,61 +158,60 @@ class RecomputedDenseBlock(autograd.Function):
 
     def __init__(self, block):
         super().__init__()
-        self.block = block
+        self.segments = [(Segment(layer.reduce), Segment(layer.expand)) for layer in block.layers]
+        self.trainable = [p for p in block.collect_params().values() if p.grad_req != "null"]
+        self.blocked = block.blocked
 
     def __call__(self, x):
         """Map x, (N, C, H, W), to the block's output, under `autograd.record`."""
-        self.parameters = _trainable(self.block)
-        # Function cannot add to a gradient (grad_req 'add'), but the identity's backward can.
-        return super().__call__(x, *[mx.nd.identity(p.data(x.ctx)) for p in self.parameters])
+        # Function cannot add to a gradient (grad_req 'add'), but the copy's own backward can.
+        return super().__call__(x, *[mx.nd.identity(p.data(x.ctx)) for p in self.trainable])
 
-    def forward(self, x, *parameters):
+    def forward(self, x, *copies):
+        self.copies = {p.name: leaf(copy) for p, copy in zip(self.trainable, copies)}
         self.features, self.tapes = [x], []
-        for layer in self.block.layers:
-            reduced = _leaf(layer.conv(layer.norm(self._concat())))
+        for reduce, expand in self.segments:
+            reduced = leaf(reduce(self._concat(), self.copies))
             with autograd.record():
-                new = layer.expand(reduced) if len(layer.expand) else mx.nd.identity(reduced)
+                new = expand(reduced, self.copies)
             self.tapes.append((reduced, new))
             self.features.append(new.detach())
         return self._concat()
 
     def backward(self, grad):
-        with grad.ctx:
-            gradients = {}
-            for layer in reversed(list(self.block.layers)):
-                self.features.pop()
-                x = _leaf(self._concat())
-                width = x.shape[1]
-                grad_new = mx.nd.slice_axis(grad, axis=1, begin=width, end=None)
-                grad_kept = mx.nd.slice_axis(grad, axis=1, begin=0, end=width)
-                reduced, new = self.tapes.pop()
-                grad_reduced = _backward(new, reduced, grad_new, _trainable(layer.expand), gradients)
-                with autograd.record():
-                    reduced = layer.conv(layer.norm.recompute(x))
-                before = [p for p in _trainable(layer) if p.name not in gradients]
-                grad = grad_kept + _backward(reduced, x, grad_reduced, before, gradients)
-            return (grad, *(gradients[p.name] for p in self.parameters))
+        with _one_backward:  # devices' threads would otherwise share the graphs' state
+            return self._backward(grad)
+
+    def _backward(self, grad):
+        gradients = {}
+        for reduce, expand in reversed(self.segments):
+            self.features.pop()
+            x = leaf(self._concat())
+            width = x.shape[1]
+            grad_new = mx.nd.slice_axis(grad, axis=1, begin=width, end=None)
+            grad = mx.nd.slice_axis(grad, axis=1, begin=0, end=width)
+            reduced, new = self.tapes.pop()
+            grad_reduced = self._grad(new, grad_new, reduced, expand, gradients)
+            with autograd.record():
+                reduced = reduce(x, self.copies)
+            grad = grad + self._grad(reduced, grad_reduced, x, reduce, gradients)
+        result = (grad, *(gradients[p.name] for p in self.trainable))
+        for array in result:
+            array.wait_to_read()  # MXNet may otherwise go on before they are written
+        return result
 
     def _concat(self):
-        return concat(mx.nd, self.features, self.block.blocked)
+        return concat(mx.nd, self.features, self.blocked)
 
-
-def _trainable(block):
-    return [p for p in block.collect_params().values() if p.grad_req != "null"]
-
-
-def _leaf(x):
-    """Let gradients be asked for with respect to x; the buffer for one is never allocated."""
-    autograd.mark_variables([x], [mx.nd.empty(x.shape, ctx=x.ctx, dtype=x.dtype)])
-    return x
-
-
-def _backward(head, x, grad_head, parameters, gradients):
-    """Return the gradient of x, and put those of the parameters into `gradients` by name."""
-    variables = [x, *(p.data(x.ctx) for p in parameters)]
-    grad_x, *rest = autograd.grad([head], variables, head_grads=[grad_head])
-    gradients.update(zip((p.name for p in parameters), rest))
-    return grad_x
+    def _grad(self, head, grad_head, x, segment, gradients):
+        """Return the gradient of x, and put those of the segment's parameters into `gradients`."""
+        if head is x:  # an empty segment
+            return grad_head
+        names = [name for name in segment.parameters if name in self.copies]
+        variables = [x, *(self.copies[name] for name in names)]
+        grad_x, *rest = autograd.grad([head], variables, head_grads=[grad_head])
+        gradients.update(zip(names, rest))
+        return grad_x
 
 
 class Transition(nn.HybridBlock):
@@ -264,28 +286,38 @@ class DenseNet(nn.HybridBlock):
             raise InputError(f"dropout must be in [0, 1), not {dropout}")
         plain = not bottleneck and compression == 1
         channels = init_channels or (16 if plain else 2 * growth_rate)
+        self.memory_efficient = memory_efficient
+        options = {
+            "bottleneck": bottleneck,
+            "dropout": dropout,
+            "squeeze_excitation": squeeze_excitation,
+        }
         with self.name_scope():
             self.features = nn.HybridSequential()
             self.features.add(conv(channels, 3, kernel=3))
-            for i, layers in enumerate(block_config):
-                if i > 0:
-                    kept = int(channels * compression)
-                    self.features.add(Transition(channels, kept, dropout, blocked))
-                    channels = kept
-                block = DenseBlock(
-                    layers,
-                    channels,
-                    growth_rate,
-                    memory_efficient,
-                    bottleneck=bottleneck,
-                    dropout=dropout,
-                    squeeze_excitation=squeeze_excitation,
-                )
-                self.features.add(block)
+            for layers in block_config[:-1]:
+                block = DenseBlock(layers, channels, growth_rate, memory_efficient, **options)
                 channels += layers * growth_rate
-                blocked = block.blocked
-            self.features.add(BNReLU(channels, blocked))
+                kept = int(channels * compression)
+                self.features.add(block, Transition(channels, kept, dropout, block.blocked))
+                channels = kept
+            last = DenseBlock(block_config[-1], channels, growth_rate, memory_efficient, **options)
+            channels += block_config[-1] * growth_rate
+            self.features.add(last, BNReLU(channels, last.blocked))
             self.output = dense(classes, channels)
+
+    def forward(self, x):
+        """Return the logits of x."""
+        if self.memory_efficient and not isinstance(x, mx.sym.Symbol):
+            # Backward, in its thread, updates running statistics; an operator that waited here for
+            # them and for parameters, which wait for that backward, would stop it for ever.
+            mx.nd.waitall()
+        if not recomputes(self, x):
+            return super().forward(x)
+        with x.ctx:  # plain Python, because a graph would keep what the blocks are to recompute
+            for layer in self.features:
+                x = layer(x)
+            return self.output(global_average(mx.nd, x))
 
     def hybrid_forward(self, F, x):
         return self.output(global_average(F, self.features(x)))

@@ -13,6 +13,7 @@ import threading
 
 from runtime import mx
 
+from mxnet import autograd
 from mxnet.gluon import nn
 
 BLOCK = 16  # channels in a oneDNN block with AVX-512; a multiple of the 8 of AVX2
@@ -97,8 +98,10 @@ class BNReLU(nn.HybridBlock):
     channels : int
         C of the input (N, C, H, W).
     blocked : bool, default True
-        Whether the input may come in oneDNN's blocked layout: not after a concatenation of parts
-        that do not fill whole blocks, where the fused operator cannot be created.
+        Whether input and gradient come in oneDNN's blocked layout. Where they do not, the fused
+        operator cannot be created, or returns a wrong gradient: its mask of the ReLU is laid out
+        as the input was. So it is not used where parts that do not fill whole blocks have been
+        concatenated, after squeeze-and-excitation, or outside a graph.
     """
 
     def __init__(self, channels, blocked=True, **kwargs):
@@ -121,16 +124,9 @@ class BNReLU(nn.HybridBlock):
 
     def hybrid_forward(self, F, x, gamma, beta, running_mean, running_var):
         options = {"eps": BN_EPSILON, "momentum": BN_MOMENTUM, "fix_gamma": False}
-        if self._fuse and on_cpu():
+        if self._fuse and F is mx.sym and on_cpu():
             return F.contrib.BatchNormWithReLU(x, gamma, beta, running_mean, running_var, **options)
         return relu(F, F.BatchNorm(x, gamma, beta, running_mean, running_var, **options))
-
-    def recompute(self, x):
-        """Compute the training output for x again, leaving the running statistics as they are."""
-        scratch = [mx.nd.zeros(p.shape, ctx=x.ctx) for p in (self.running_mean, self.running_var)]
-        return self.hybrid_forward(
-            mx.nd, x, self.gamma.data(x.ctx), self.beta.data(x.ctx), *scratch
-        )
 
 
 class SqueezeExcitation(nn.HybridBlock):
@@ -156,6 +152,50 @@ class SqueezeExcitation(nn.HybridBlock):
     def hybrid_forward(self, F, x):
         scale = self.excite(relu(F, self.squeeze(global_average(F, x))))
         return F.broadcast_mul(x, F.reshape(F.sigmoid(scale), (0, 0, 1, 1)))
+
+
+class Segment:
+    """A block as a function of its input and of given arrays in place of its parameters.
+
+    Parameters
+    ----------
+    block : HybridSequential
+        One input, one output, both on the same device; if empty, the identity.
+    """
+
+    def __init__(self, block):
+        self.block = block
+        self.parameters = block.collect_params()
+
+    def __call__(self, x, arrays):
+        """Run the block on x.
+
+        Parameters
+        ----------
+        x : NDArray
+        arrays : dict of str to NDArray
+            By name; a parameter that is not in it takes part with its own data.
+        """
+        if not len(self.block):
+            return x
+        graph, names = self._trace(x.ctx)
+        given = {"data": x, **arrays}
+        return graph(*[given[n] if n in given else self.parameters[n].data(x.ctx) for n in names])
+
+    def _trace(self, ctx):
+        traces = self.block.__dict__.setdefault("_segment_traces", {})
+        if ctx.device_type not in traces:
+            with ctx:
+                symbol = self.block(mx.sym.var("data"))
+            traces[ctx.device_type] = (mx.nd.CachedOp(symbol), symbol.list_inputs())
+        return traces[ctx.device_type]
+
+
+def leaf(x):
+    """Return x as a variable of its own, whose gradient `autograd.grad` can be asked for."""
+    x = x.detach()
+    autograd.mark_variables([x], [mx.nd.empty(x.shape, ctx=x.ctx, dtype=x.dtype)])  # never written
+    return x
 
 
 def conv(channels, in_channels, kernel, stride=1):

@@ -8,13 +8,13 @@ https://arxiv.org/abs/1603.09382.
 
 from __future__ import annotations
 
-import numpy as np
-from errors import InputError
 from runtime import mx
 
+import numpy as np
 from mxnet import autograd
 from mxnet.gluon import nn
 
+from errors import InputError
 from models.layers import (
     BN_EPSILON,
     BN_MOMENTUM,
@@ -161,12 +161,14 @@ def bottleneck_block(in_channels, channels, stride, squeeze_excitation, survival
     Where the shape changes, the shortcut is a 1×1 convolution of what follows the first ReLU.
     """
     width = channels // 4
+    # Squeeze-and-excitation's products, and what blocks that run one by one hand on, are plain.
+    blocked = survival_prob == 1 and not squeeze_excitation
     branch, before, shortcut = nn.HybridSequential(), None, None
     if in_channels != channels:
-        before = BNReLU(in_channels)
+        before = BNReLU(in_channels, blocked)
         shortcut = conv(channels, in_channels, kernel=1, stride=stride)
     else:
-        branch.add(BNReLU(in_channels))
+        branch.add(BNReLU(in_channels, blocked))
     branch.add(
         conv(width, in_channels, kernel=1),
         BNReLU(width),
@@ -188,7 +190,7 @@ class ResNet(nn.HybridBlock):
     Images (N, 3, 32, 32) in, logits (N, classes) out. Each group but the first halves the image.
 
     With stochastic depth, set `gates` (bool, one a block) before a training step, or call
-    `models.draw_gates`; while it is None every forward pass in training draws from `numpy.random`.
+    `models.draw_gates`; while it is None every forward pass in training draws from `mx.random`.
     A dropped branch is not run, forward or backward, and its gradients are zero.
 
     Parameters
@@ -248,7 +250,8 @@ class ResNet(nn.HybridBlock):
                     self.features.add(block)
                     width = channels[group + 1]
             if bottleneck:
-                self.features.add(BNReLU(width))
+                blocked = final_survival_prob == 1 and not squeeze_excitation
+                self.features.add(BNReLU(width, blocked))
             self.output = dense(classes, width)
 
     def forward(self, x):
@@ -258,7 +261,8 @@ class ResNet(nn.HybridBlock):
             return super().forward(x)
         gates = self.gates
         if gates is None:
-            gates = np.random.random(len(self.survival_probs)) < self.survival_probs
+            draws = mx.nd.random.uniform(shape=self.survival_probs.shape, ctx=mx.cpu())
+            gates = draws.asnumpy() < self.survival_probs
         gates = iter(gates)
         # Plain Python over blocks that are hybridized one by one: a graph could not leave them out.
         for layer in self.features:

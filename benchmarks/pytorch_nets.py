@@ -1,0 +1,121 @@
+"""The same nets in PyTorch, written from the papers: independent evidence, and a rival to time.
+
+Modules are created in the order in which this project's nets own their parameters, so that weights
+are copied by position.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as functional
+from torch import nn
+
+
+class DenseLayer(nn.Module):
+    """BN, ReLU, [1×1 conv, BN, ReLU,] 3×3 conv, concat."""
+
+    def __init__(self, channels, growth_rate, bottleneck):
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(channels)
+        self.norm2 = None
+        width = channels
+        if bottleneck:
+            width = 4 * growth_rate
+            self.conv1 = nn.Conv2d(channels, width, 1, bias=False)
+            self.norm2 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, growth_rate, 3, padding=1, bias=False)
+
+    def forward(self, x):
+        new = functional.relu(self.norm1(x))
+        if self.norm2 is not None:
+            new = functional.relu(self.norm2(self.conv1(new)))
+        return torch.cat([x, self.conv2(new)], 1)
+
+
+class Transition(nn.Sequential):
+    """BN, ReLU, 1×1 conv, 2×2 average pool."""
+
+    def __init__(self, channels, kept):
+        super().__init__(
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, kept, 1, bias=False),
+            nn.AvgPool2d(2),
+        )
+
+
+class DenseNet(nn.Module):
+    """DenseNet for 32×32 images; arguments as `models.densenet.densenet`."""
+
+    def __init__(self, depth, growth_rate, bottleneck, compression, classes=10):
+        super().__init__()
+        plain = not bottleneck and compression == 1
+        channels = 16 if plain else 2 * growth_rate
+        features = [nn.Conv2d(3, channels, 3, padding=1, bias=False)]
+        for block in range(3):
+            if block:
+                kept = int(channels * compression)
+                features.append(Transition(channels, kept))
+                channels = kept
+            for _ in range((depth - 4) // (6 if bottleneck else 3)):
+                features.append(DenseLayer(channels, growth_rate, bottleneck))
+                channels += growth_rate
+        features += [nn.BatchNorm2d(channels), nn.ReLU()]
+        self.features = nn.Sequential(*features)
+        self.output = nn.Linear(channels, classes)
+
+    def forward(self, x):
+        return self.output(self.features(x).mean((2, 3)))
+
+
+class BasicBlock(nn.Module):
+    """conv, BN, ReLU, conv, BN; add the shortcut, ReLU."""
+
+    def __init__(self, in_channels, channels, stride):
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, 1, bias=False)
+        self.norm1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(channels)
+        self.stride = stride
+
+    def forward(self, x):
+        branch = self.norm2(self.conv2(functional.relu(self.norm1(self.conv1(x)))))
+        if self.stride > 1:
+            x = functional.avg_pool2d(x, 2)
+            x = torch.cat([x, torch.zeros_like(x)], 1)
+        return functional.relu(x + branch)
+
+
+class ResNet(nn.Module):
+    """Post-activation ResNet of depth 6n + 2 for 32×32 images, parameter-free shortcuts."""
+
+    def __init__(self, depth, classes=10):
+        super().__init__()
+        features = [nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
+        width = 16
+        for channels in (16, 32, 64):
+            for _ in range((depth - 2) // 6):
+                features.append(BasicBlock(width, channels, channels // width))
+                width = channels
+        self.features = nn.Sequential(*features)
+        self.output = nn.Linear(width, classes)
+
+    def forward(self, x):
+        return self.output(self.features(x).mean((2, 3)))
+
+
+def copy_weights(gluon_net, torch_net):
+    """Copy parameters and running statistics from a Gluon net into its PyTorch twin, by position.
+
+    Raises
+    ------
+    ValueError
+        If the two do not hold arrays of the same shapes in the same order.
+    """
+    source = [p.data().asnumpy() for p in gluon_net._collect_params_with_prefix().values()]
+    target = [v for k, v in torch_net.state_dict().items() if "num_batches" not in k]
+    if [a.shape for a in source] != [tuple(t.shape) for t in target]:
+        raise ValueError("the two nets differ in their parameters' shapes or order")
+    for array, tensor in zip(source, target):
+        tensor.copy_(torch.from_numpy(array))

@@ -1,0 +1,271 @@
+"""The registry: sizes as published, and every net trains, on a CPU, in every form alike."""
+
+from __future__ import annotations
+
+from runtime import mx
+
+import numpy as np
+import pytest
+from mxnet import autograd, gluon
+
+from errors import InputError
+from models import (
+    REGISTRY,
+    count_multiply_accumulates,
+    count_parameters,
+    draw_gates,
+    get_model,
+    initialize,
+    list_models,
+    portable_symbol,
+)
+from models.layers import portable
+
+# From the papers' architectures; agree with their rounded figures.
+PLAIN, B, C, BC = (False, 1.0), (True, 1.0), (False, 0.5), (True, 0.5)
+DENSENET_PARAMETERS = [
+    (40, 12, PLAIN, 1_019_722),
+    (40, 12, B, 249_946),
+    (40, 12, C, 599_050),
+    (40, 12, BC, 176_122),
+    (100, 12, PLAIN, 6_979_642),
+    (100, 12, B, 1_210_066),
+    (100, 12, C, 4_068_490),
+    (100, 12, BC, 769_162),
+    (100, 24, PLAIN, 27_249_082),
+    (100, 24, B, 4_754_074),
+    (100, 24, C, 16_114_138),
+    (100, 24, BC, 3_020_506),
+    (190, 40, B, 42_664_810),
+    (190, 40, BC, 25_624_430),
+    (250, 24, B, 25_972_474),
+    (250, 24, BC, 15_324_406),
+]
+RESNET_PARAMETERS = [
+    ("resnet110", {}, 1_727_962),
+    ("resnet110", {"projection": True}, 1_730_714),
+    ("resnet110_sd", {}, 1_727_962),
+    ("resnet1202", {}, 19_421_274),
+]
+# One of each kind of block, as small as its kind can be.
+SMALL = [
+    ("densenet40_k12", {"depth": 10}),
+    ("densenet40_k12", {"depth": 10, "compression": 0.5, "dropout": 0.2}),
+    ("densenet_bc40_k16", {"depth": 16}),
+    ("densenet_bc40_k16", {"depth": 16, "growth_rate": 5, "dropout": 0.2}),
+    ("densenet_bc40_k16", {"depth": 16, "growth_rate": 8}),
+    ("densenet_bc40_k16", {"depth": 16, "growth_rate": 36}),
+    ("densenet_bc40_k16", {"depth": 16, "growth_rate": 24, "memory_efficient": True}),
+    ("se_densenet_bc40_k16", {"depth": 16}),
+    ("resnet20", {"depth": 8}),
+    ("resnet20", {"depth": 8, "projection": True}),
+    ("resnet20_sd", {"depth": 14}),
+    ("se_resnet20", {"depth": 8}),
+    ("resnet164", {"depth": 11}),
+    ("resnet164_sd", {"depth": 20}),
+    ("se_resnet164_sd", {"depth": 20}),
+    ("cifar_resnet20_v1", {}),
+]
+NAMES = [f"{name}-{'-'.join(f'{k}={v}' for k, v in options.items())}" for name, options in SMALL]
+
+
+def images(n, seed=0):
+    """Make n random images and labels."""
+    rng = np.random.RandomState(seed)
+    return mx.nd.array(rng.randn(n, 3, 32, 32)), mx.nd.array(np.arange(n) % 10)
+
+
+def build(name, hybrid=True, **options):
+    """Return a net with the weights of seed 1."""
+    net = get_model(name, **options)
+    initialize(net, mx.cpu(), seed=1)
+    if hybrid:
+        net.hybridize(static_alloc=True, static_shape=True)
+    return net
+
+
+def backward(net, n=4, step=0):
+    """Do forward and backward on n images; return the logits and the gradients by name."""
+    x, y = images(n)
+    mx.random.seed(step)
+    draw_gates(net, seed=0, step=step)
+    with autograd.record():
+        logits = net(x)
+        loss = gluon.loss.SoftmaxCrossEntropyLoss()(logits, y).mean()
+    loss.backward()
+    mx.nd.waitall()
+    parameters = net._collect_params_with_prefix()
+    return logits.asnumpy(), {
+        name: p.grad().asnumpy() for name, p in parameters.items() if p.grad_req != "null"
+    }
+
+
+def relative(a, b):
+    """Distance of the arrays of a from those of b, all taken together, relative to b's size."""
+    distance = sum(np.sum((a[name] - b[name]) ** 2) for name in b)
+    return float(np.sqrt(distance / sum(np.sum(array**2) for array in b.values())))
+
+
+@pytest.mark.parametrize(("depth", "growth_rate", "kind", "parameters"), DENSENET_PARAMETERS)
+def test_densenets_have_the_papers_parameters(depth, growth_rate, kind, parameters):
+    bottleneck, compression = kind
+    net = get_model(
+        "densenet",
+        depth=depth,
+        growth_rate=growth_rate,
+        bottleneck=bottleneck,
+        compression=compression,
+    )
+    assert count_parameters(net) == parameters
+
+
+@pytest.mark.parametrize(("name", "options", "parameters"), RESNET_PARAMETERS)
+def test_resnets_have_the_papers_parameters(name, options, parameters):
+    assert count_parameters(get_model(name, **options)) == parameters
+
+
+def test_every_name_builds_a_net_whose_graph_maps_images_to_logits():
+    for name in REGISTRY:
+        if "1202" in name:
+            continue  # seconds a net; its size is checked above
+        graph = portable_symbol(get_model(name, classes=7))
+        assert graph.infer_shape(data=(2, 3, 32, 32))[1] == [(2, 7)], name
+
+
+@pytest.mark.parametrize(("name", "options"), SMALL, ids=NAMES)
+def test_a_training_step_reaches_every_parameter(name, options):
+    net = build(name, hybrid="memory_efficient" not in options, **options)
+    trainer = gluon.Trainer(net.collect_params(), "nag", {"learning_rate": 0.1, "momentum": 0.9})
+    before = {k: p.data().asnumpy() for k, p in net.collect_params().items()}
+    for step in range(6):  # enough for stochastic depth to use every block
+        logits, gradients = backward(net, step=step)
+        assert logits.shape == (4, 10)
+        assert all(np.isfinite(gradient).all() for gradient in gradients.values())
+        trainer.step(1)
+    mx.nd.waitall()
+    for name, parameter in net.collect_params().items():
+        if parameter.grad_req != "null" and "squeezeexcitation" not in name:  # its ReLU may be off
+            assert np.abs(parameter.data().asnumpy() - before[name]).max() > 0, name
+
+
+@pytest.mark.parametrize(("name", "options"), SMALL, ids=NAMES)
+def test_hybridized_equals_imperative(name, options):
+    options = {**options, "dropout": 0} if "dropout" in options else options  # masks would differ
+    logits, gradients = backward(build(name, hybrid=False, **options))
+    other = backward(build(name, **options))
+    np.testing.assert_allclose(other[0], logits, rtol=1e-4, atol=1e-5)
+    # A ReLU input within rounding error of zero may fall on either side of it, so gradients of two
+    # right forms can differ by more than rounding.
+    assert relative(other[1], gradients) < 0.03
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("densenet_bc40_k16", {}),
+        ("densenet_bc40_k48", {"depth": 16}),
+        ("resnet20", {}),
+        ("resnet164", {"depth": 20}),
+        ("se_resnet20", {}),
+    ],
+)
+@pytest.mark.parametrize("n", [3, 8])
+def test_operators_made_for_a_cpu_equal_the_portable_ones(name, options, n):
+    fast, plain = build(name, **options), build(name, **options)
+    with portable():
+        expected = backward(plain, n)
+    logits, gradients = backward(fast, n)
+    np.testing.assert_allclose(logits, expected[0], rtol=1e-4, atol=1e-5)
+    assert relative(gradients, expected[1]) < 0.03
+
+
+@pytest.mark.parametrize(("name", "options"), SMALL, ids=NAMES)
+def test_the_portable_symbol_equals_the_net_and_has_no_cpu_operator(name, options):
+    net = build(name, **options)
+    backward(net)
+    symbol = portable_symbol(net)
+    assert "BatchNormWithReLU" not in symbol.tojson()
+    block = gluon.SymbolBlock(symbol, mx.sym.var("data"), params=net.collect_params())
+    x, _ = images(3, seed=1)
+    np.testing.assert_allclose(block(x).asnumpy(), net(x).asnumpy(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"depth": 16}, {"depth": 16, "growth_rate": 12, "dropout": 0.2}, {"bottleneck": False}],
+    ids=["bc-k16", "bc-k12-dropout", "plain-bottleneck-less"],
+)
+def test_memory_efficient_densenets_are_the_same_nets(options):
+    options = {"depth": 13, **options}
+    plain = build("densenet_bc40_k16", **options)
+    lean = build("densenet_bc40_k16", **options, memory_efficient=True)
+    for step in range(2):
+        a, b = backward(plain, step=step), backward(lean, step=step)
+        np.testing.assert_allclose(b[0], a[0], rtol=1e-4, atol=1e-5)
+        assert relative(b[1], a[1]) < 0.03
+    statistics = [
+        {
+            name: p.data().asnumpy()
+            for name, p in net._collect_params_with_prefix().items()
+            if "running" in name
+        }
+        for net in (plain, lean)
+    ]
+    assert relative(*statistics) < 1e-5
+
+
+def test_memory_efficient_densenets_train_under_gluons_trainer_without_waiting():
+    nets = [build("densenet_bc40_k16", depth=16, memory_efficient=lean) for lean in (False, True)]
+    outputs = []
+    for net in nets:
+        trainer = gluon.Trainer(net.collect_params(), "nag", {"learning_rate": 0.01})
+        x, y = images(8)
+        for _ in range(3):
+            with autograd.record():
+                loss = gluon.loss.SoftmaxCrossEntropyLoss()(net(x), y)
+            loss.backward()
+            trainer.step(8)
+        outputs.append(net(x).asnumpy())
+    np.testing.assert_allclose(outputs[1], outputs[0], rtol=0.02, atol=0.02)
+
+
+def test_initial_weights_follow_the_papers_and_the_seed():
+    net, again = build("densenet_bc40_k16"), build("densenet_bc40_k16")
+    weights = net.features[1].layers[3].expand[1].weight.data().asnumpy()
+    assert weights.std() == pytest.approx(np.sqrt(2 / (9 * 16)), rel=0.05)
+    np.testing.assert_array_equal(
+        weights, again.features[1].layers[3].expand[1].weight.data().asnumpy()
+    )
+    assert (net.output.bias.data().asnumpy() == 0).all()
+
+
+def test_multiply_accumulates_are_those_of_the_layers():
+    # resnet20's 3×3 convolutions and linear layer, by hand.
+    first = 32 * 32 * 9 * (3 * 16 + 6 * 16 * 16)
+    second = 16 * 16 * 9 * (16 * 32 + 5 * 32 * 32)
+    third = 8 * 8 * 9 * (32 * 64 + 5 * 64 * 64)
+    assert count_multiply_accumulates(get_model("resnet20")) == first + second + third + 640
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("densnet", {}, "did you mean"),
+        ("densenet", {"depth": 41}, "take 40 or 46"),
+        ("densenet40_k12", {"depth": 41}, "take 40 or 43"),
+        ("resnet", {"depth": 100}, "take 98 or 104"),
+        ("resnet164", {"depth": 165}, "take 164 or 173"),
+        ("resnet", {"final_survival_prob": 0}, r"\(0, 1\]"),
+        ("densenet", {"compression": 1.5}, r"\(0, 1\]"),
+        ("densenet", {"dropout": 1}, r"\[0, 1\)"),
+        ("densenet", {"widht": 3}, "widht"),
+        ("cifar_resnet20_v1", {"depth": 3}, "takes no depth"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_what_would(name, options, message):
+    with pytest.raises(InputError, match=message):
+        get_model(name, **options)
+
+
+def test_gluoncvs_cifar_nets_are_in_the_list():
+    assert "cifar_resnet20_v1" in list_models()
