@@ -121,6 +121,7 @@ def _fetch(url: str, partial: Path, size: int | None, hurry: bool) -> None:
     headers = {"Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
+    print(f"downloading {url}", file=sys.stderr)
     try:
         with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
             if response.status_code == 416:  # it has no more than what is here: not the same file

