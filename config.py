@@ -180,7 +180,11 @@ def _check_field(field: dataclasses.Field, value: Any) -> None:
         return
     kinds = {int: (int,), float: (int, float), str: (str,), yes_no: (bool,)}.get(read, (tuple,))
     kinds = (bool,) if isinstance(field.default, bool) else kinds
-    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+    fits = isinstance(value, kinds) and isinstance(value, bool) == (kinds == (bool,))
+    if fits and isinstance(value, tuple):
+        element = int if read is integers else (int, float)
+        fits = all(isinstance(part, element) and not isinstance(part, bool) for part in value)
+    if not fits:
         raise InputError(f"{name}: {value!r} is not a value for it")
     if kinds in ((int,), (int, float)) and not least <= value <= most:
         raise InputError(f"{name} {value} is out of range: from {least:g} to {most:g}")
