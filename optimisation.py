@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Callable, Sequence
 
-from runtime import mx
+from runtime import gluoncv, mx
 
 import numpy as np
-from gluoncv.utils import LRScheduler, LRSequential
 from mxnet import autograd, gluon
 from mxnet.contrib import amp
 
@@ -40,15 +40,17 @@ def make_schedule(config: Config, steps_per_epoch: int) -> Callable[[int], float
         start, end = (config.warmup_lr,) * 2 if config.warmup_lr is not None else (0.0, config.lr)
         # GluonCV divides by the number of steps less one.
         mode = "linear" if warmup > 1 and start != end else "constant"
-        parts.append(LRScheduler(mode, base_lr=start, target_lr=end, niters=warmup))
+        parts.append(gluoncv.utils.LRScheduler(mode, base_lr=start, target_lr=end, niters=warmup))
     if config.lr_schedule == "step":
         epochs = (m * config.epochs if m < 1 else m for m in config.lr_milestones)
-        steps = [round(epoch * steps_per_epoch) - warmup for epoch in epochs]
-        parts.append(LRScheduler("step", config.lr, niters=total - warmup, step_iter=steps))
+        steps = [math.ceil(epoch * steps_per_epoch) - warmup for epoch in epochs]
+        parts.append(
+            gluoncv.utils.LRScheduler("step", config.lr, niters=total - warmup, step_iter=steps)
+        )
     else:
         mode = "cosine" if total - warmup > 1 else "constant"
-        parts.append(LRScheduler(mode, config.lr, niters=total - warmup))
-    return LRSequential(parts)
+        parts.append(gluoncv.utils.LRScheduler(mode, config.lr, niters=total - warmup))
+    return gluoncv.utils.LRSequential(parts)
 
 
 def prepare_amp(config: Config, ctx: Sequence[Any]) -> None:

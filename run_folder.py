@@ -6,6 +6,7 @@ tensorboard/  checkpoints/  export/
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import logging
@@ -152,7 +153,8 @@ class RunFolder:
         if self._writer is not None:
             self._writer.close()
         LOG.removeHandler(self._log)
-        self._log.close()
+        with contextlib.suppress(OSError):  # a full disk was told when the line was to be written
+            self._log.close()
         if not (self.path / "config.json").exists():  # nothing became of this run
             for name in ("train.log", "lock"):
                 (self.path / name).unlink()
@@ -189,7 +191,8 @@ def _lock(path: Path) -> IO[str]:
 
 def describe_environment() -> dict[str, Any]:
     """Return what a run's bits may depend on beside its flags: versions, host, state of git."""
-    import gluoncv
+    from runtime import gluoncv
+
     import mxnet
     import numpy
 

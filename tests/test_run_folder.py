@@ -1,0 +1,107 @@
+"""A run's folder: one writer at a time, and nothing overwritten."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from errors import InputError
+from run_folder import LOG, RunFolder, describe_environment, log_to_screen
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = RunFolder.create(tmp_path / "run")
+    made.write_config({"config": {}})
+    yield made
+    made.close()
+
+
+def test_a_folder_with_a_run_is_not_taken_for_another(folder):
+    folder.close()
+    with pytest.raises(InputError, match="holds a run already"):
+        RunFolder.create(folder.path)
+
+
+def test_nor_is_a_folder_with_anything_else(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(InputError, match="not empty"):
+        RunFolder.create(tmp_path)
+    assert (tmp_path / "thesis.tex").exists()
+
+
+def test_a_second_process_is_refused_and_told_who_writes(folder):
+    code = (
+        "import sys; from pathlib import Path; from run_folder import RunFolder\n"
+        "RunFolder.resume(Path(sys.argv[1]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder.path)], stderr=subprocess.PIPE, text=True
+    )
+    assert done.returncode == 1
+    assert "is being written by process " in done.stderr
+
+
+def test_a_killed_process_leaves_no_lock(tmp_path):
+    code = (
+        "import os, signal, sys; from pathlib import Path; from run_folder import RunFolder\n"
+        "RunFolder.create(Path(sys.argv[1])).write_config({})\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "run")], check=False)
+    RunFolder.resume(tmp_path / "run").close()
+
+
+def test_what_is_no_run_cannot_be_resumed(tmp_path):
+    with pytest.raises(InputError, match="holds no run"):
+        RunFolder.resume(tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_told():
+    with pytest.raises(InputError, match="cannot write /dev/null/run"):
+        RunFolder.create(Path("/dev/null/run"))
+
+
+def test_a_run_that_came_to_nothing_leaves_nothing(tmp_path):
+    RunFolder.create(tmp_path / "run").close()
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_history_is_rewritten_as_a_whole(folder):
+    lines = [{"epoch": 1, "val_acc": None}, {"epoch": 2, "val_acc": 0.5}]
+    folder.write_history(lines)
+    folder.write_history(lines[:1])
+    text = (folder.path / "metrics.jsonl").read_text()
+    assert [json.loads(line) for line in text.splitlines()] == lines[:1]
+
+
+def test_the_log_goes_to_the_screen_and_to_the_file(tmp_path, capsys):
+    log_to_screen()
+    folder = RunFolder.create(tmp_path / "run")
+    folder.write_config({})
+    LOG.info("epoch %d", 1)
+    folder.close()
+    assert capsys.readouterr().out == "epoch 1\n"
+    assert (tmp_path / "run" / "train.log").read_text().endswith(" epoch 1\n")
+
+
+def test_a_log_on_a_full_disk_ends_the_run(tmp_path):
+    log_to_screen(quiet=True)
+    folder = RunFolder.create(tmp_path / "run")
+    folder.write_config({})
+    folder._log.setStream(open("/dev/full", "w")).close()  # noqa: SIM115
+    with pytest.raises(InputError, match="No space left"):
+        LOG.info("one line too many")
+    folder.close()
+
+
+def test_the_environment_is_described():
+    found = describe_environment()
+    assert found["versions"]["mxnet"].startswith("1.9")
+    assert set(found["host"]) == {"name", "system", "processors", "threads"}
+    json.dumps(found)
