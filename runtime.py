@@ -6,7 +6,7 @@ sets that right before the first import of MXNet and imports it, on Python 3.8 t
 1.17 to 2.2 (from Python 3.12 on, setuptools has to be installed for `distutils`). It needs nothing
 else of this project: copy the file to use it in another. Write, before any import of mxnet::
 
-    from runtime import mx
+    from runtime import gluoncv, mx
     from mxnet import autograd, gluon
 """
 
@@ -222,5 +222,28 @@ except OSError as error:
         "MXNet's GPU build needs an NVIDIA driver and there is none: "
         "install the CPU build, mxnet, instead"
     ) from error
+
+
+@contextlib.contextmanager
+def hidden(package: str) -> Iterator[None]:
+    """Let imports inside the block find that a package is not installed."""
+    before = sys.modules.get(package)
+    sys.modules[package] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[package]
+        if before is not None:
+            sys.modules[package] = before
+
+
+def __getattr__(name: str) -> Any:
+    """Import GluonCV when it is first asked for; it refuses to be imported beside PyTorch 2."""
+    if name != "gluoncv":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    with hidden("torch"), dropped_names("gluoncv"):
+        import gluoncv
+    return gluoncv
+
 
 __all__ = ["mx"]

@@ -48,9 +48,9 @@ REGISTRY = _registry()
 
 
 def _gluoncv_names():
-    from gluoncv.model_zoo import get_model_list
+    from runtime import gluoncv
 
-    return sorted(name for name in get_model_list() if name.startswith("cifar_"))
+    return sorted(name for name in gluoncv.model_zoo.get_model_list() if name.startswith("cifar_"))
 
 
 def list_models():
@@ -92,9 +92,9 @@ def get_model(name, classes=10, pretrained=False, **options):
     elif name in _gluoncv_names():
         if options:
             raise InputError(f"{name} is GluonCV's and takes no {', '.join(sorted(options))}")
-        from gluoncv.model_zoo import get_model as get_gluoncv_model
+        from runtime import gluoncv
 
-        net = get_gluoncv_model(name, classes=classes)
+        net = gluoncv.model_zoo.get_model(name, classes=classes)
     else:
         hint = nearest(name, [*ALIASES, *list_models()])
         raise InputError(f"unknown model {name!r}:{hint}; `python -m models` lists them all")
