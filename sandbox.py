@@ -21,10 +21,12 @@ import sys
 
 from errors import InputError
 
-# Of address space: MXNet with its threads takes 3 GB of it before it does anything.
-MEMORY = 6 * 2**30
+# Of address space, of which MXNet takes 1.5 GB with a small net.
+MEMORY = 3 * 2**30
 MEMORY_PER_BYTE = 30  # of the file: the graph in several forms, weights in several layouts
 SECONDS = 300
+# Threads reserve address space, many on a large machine, and two images need none.
+_FRUGAL = {"OMP_NUM_THREADS": "1", "MXNET_CPU_WORKER_NTHREADS": "1", "MALLOC_ARENA_MAX": "2"}
 _DONE = b"done"
 
 
@@ -55,6 +57,7 @@ def rehearse(function: str, *parts: bytes, source: object) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             timeout=SECONDS,
+            env={**os.environ, **_FRUGAL},
             check=False,
         )
     except subprocess.TimeoutExpired as error:
@@ -79,6 +82,9 @@ def _main(function: str, memory: str) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (int(memory), int(memory)))
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # The libraries print to stdout; what the parent reads is not mixed with that.
+    answer = os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     data = sys.stdin.buffer.read()
     count = struct.unpack_from("<Q", data)[0]
     place, parts = 8 * (count + 1), []
@@ -89,9 +95,11 @@ def _main(function: str, memory: str) -> None:
     try:
         getattr(importlib.import_module(module), name)(*parts)
     except Exception as error:  # whatever it is, the parent says it in one line
-        sys.stdout.write(reason(error))
+        answer.write(reason(error).encode())
+        answer.close()
         sys.exit(1)
-    sys.stdout.buffer.write(_DONE)
+    answer.write(_DONE)
+    answer.close()
 
 
 if __name__ == "__main__":
