@@ -13,7 +13,6 @@ import threading
 
 from runtime import mx
 
-from mxnet import autograd
 from mxnet.gluon import nn
 
 BLOCK = 16  # channels in a oneDNN block with AVX-512; a multiple of the 8 of AVX2
@@ -152,50 +151,6 @@ class SqueezeExcitation(nn.HybridBlock):
     def hybrid_forward(self, F, x):
         scale = self.excite(relu(F, self.squeeze(global_average(F, x))))
         return F.broadcast_mul(x, F.reshape(F.sigmoid(scale), (0, 0, 1, 1)))
-
-
-class Segment:
-    """A block as a function of its input and of given arrays in place of its parameters.
-
-    Parameters
-    ----------
-    block : HybridSequential
-        One input, one output, both on the same device; if empty, the identity.
-    """
-
-    def __init__(self, block):
-        self.block = block
-        self.parameters = block.collect_params()
-
-    def __call__(self, x, arrays):
-        """Run the block on x.
-
-        Parameters
-        ----------
-        x : NDArray
-        arrays : dict of str to NDArray
-            By name; a parameter that is not in it takes part with its own data.
-        """
-        if not len(self.block):
-            return x
-        graph, names = self._trace(x.ctx)
-        given = {"data": x, **arrays}
-        return graph(*[given[n] if n in given else self.parameters[n].data(x.ctx) for n in names])
-
-    def _trace(self, ctx):
-        traces = self.block.__dict__.setdefault("_segment_traces", {})
-        if ctx.device_type not in traces:
-            with ctx:
-                symbol = self.block(mx.sym.var("data"))
-            traces[ctx.device_type] = (mx.nd.CachedOp(symbol), symbol.list_inputs())
-        return traces[ctx.device_type]
-
-
-def leaf(x):
-    """Return x as a variable of its own, whose gradient `autograd.grad` can be asked for."""
-    x = x.detach()
-    autograd.mark_variables([x], [mx.nd.empty(x.shape, ctx=x.ctx, dtype=x.dtype)])  # never written
-    return x
 
 
 def conv(channels, in_channels, kernel, stride=1):
