@@ -238,11 +238,18 @@ def hidden(package: str) -> Iterator[None]:
 
 
 def __getattr__(name: str) -> Any:
-    """Import GluonCV when it is first asked for; it refuses to be imported beside PyTorch 2."""
+    """Import GluonCV when it is first asked for; it refuses to be imported beside PyTorch 2.
+
+    It also tells Pillow to fill up broken images in silence, which is undone.
+    """
     if name != "gluoncv":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from PIL import ImageFile
+
+    truncated = ImageFile.LOAD_TRUNCATED_IMAGES
     with hidden("torch"), dropped_names("gluoncv"):
         import gluoncv
+    ImageFile.LOAD_TRUNCATED_IMAGES = truncated
     return gluoncv
 
 

@@ -291,3 +291,29 @@ def test_mxnets_functions_find_the_names_when_they_are_called():
         accuracy = mx.metric.Accuracy()
         handler = CheckpointHandler(".", monitor=accuracy, save_best=True, mode="max")
         assert handler.best == -numpy.inf
+
+
+# ------------------------------------------------------------------------------------- GluonCV
+
+
+def test_gluoncv_is_imported_when_asked_for_and_leaves_pillow_strict():
+    code = (
+        "import sys, runtime\n"
+        "from PIL import ImageFile\n"
+        "assert 'gluoncv' not in sys.modules\n"
+        "from runtime import gluoncv\n"
+        "gluoncv.model_zoo.get_model('cifar_resnet20_v1', classes=10)\n"
+        "assert not ImageFile.LOAD_TRUNCATED_IMAGES\n"
+    )
+    run_python(code, ROOT)
+
+
+def test_gluoncv_is_imported_where_a_pytorch_is_that_it_refuses(tmp_path):
+    (tmp_path / "torch.py").write_text("__version__ = '2.13.0'")
+    code = "from runtime import gluoncv; import torch; print(torch.__version__)"
+    assert run_python(code, tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}").stdout == "2.13.0\n"
+
+
+def test_runtime_has_no_other_name():
+    with pytest.raises(AttributeError, match="no attribute 'gluoncvv'"):
+        runtime.gluoncvv  # noqa: B018
