@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
         label_smoothing=options.label_smoothing,
     )
 
-    dataset = get_dataset(options.dataset, options.data_dir, options.seed)
+    dataset = get_dataset(options.dataset, options.data_dir)
     print(f"{dataset.name}: {len(dataset.train):,} training, {len(dataset.test):,} test images")
     print(f"{len(dataset.classes)} classes: {', '.join(dataset.classes)}")
     for name, values in (("mean", dataset.mean), ("std", dataset.std)):
