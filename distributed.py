@@ -14,7 +14,7 @@ from runtime import mx
 
 import numpy as np
 
-from checkpoints import named_parameters
+from checkpoints import current_value, named_parameters
 from errors import InputError
 
 # Above the numbers that gluon.Trainer gives to parameters; the server takes no names beside them.
@@ -97,15 +97,18 @@ class Workers:
         return received
 
     def average_statistics(self, net: Any) -> None:
-        """Give every worker the mean of the running statistics, which each keeps for itself."""
-        if self.count == 1:
-            return
+        """Give every device of every worker the mean of their running statistics.
+
+        Each keeps its own while it trains, as is usual, since the training step does not use them.
+        """
         statistics = [p for p in named_parameters(net).values() if p.grad_req == "null"]
         for number, parameter in enumerate(statistics):
-            copies = parameter.list_data()
-            total = sum(copy.as_in_context(mx.cpu()) for copy in copies) / len(copies)
-            self.sum(total, 100_000 + number)
-            parameter.set_data(total / self.count)
+            mean = current_value(parameter)
+            if self.count > 1:
+                mean = mean.as_in_context(mx.cpu()) / self.count
+                self.sum(mean, 100_000 + number)
+            if self.count > 1 or len(parameter.list_data()) > 1:
+                parameter.set_data(mean)
         mx.nd.waitall()
 
     def wait(self) -> None:

@@ -67,7 +67,10 @@ class RunFolder:
         self.path = path
         self._lock = lock
         self._writer: Any = None
-        with writing(path / "train.log"):
+        with writing(path):
+            lock.truncate(0)
+            lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            lock.flush()
             self._log = _File(path / "train.log")
         self._log.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         LOG.addHandler(self._log)
@@ -182,10 +185,6 @@ def _lock(path: Path) -> IO[str]:
         owner = file.read().strip() or "another process"
         file.close()
         raise InputError(f"{path} is being written by {owner}: stop that run first") from error
-    with writing(path / "lock"):
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
     return file
 
 

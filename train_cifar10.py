@@ -296,7 +296,8 @@ def _train(run: Run, folder: RunFolder | None) -> dict[str, Any]:
     progress = restore(run, checkpoints.loaded if checkpoints else None)
 
     def save(best: bool = False) -> None:
-        run.workers.average_statistics(run.net)
+        if run.workers.count > 1:
+            run.workers.average_statistics(run.net)
         if checkpoints:
             if config.amp:
                 progress.loss_scale = run.trainer._amp_loss_scaler.loss_scale

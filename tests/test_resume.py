@@ -1,0 +1,182 @@
+"""A run that is stopped and resumed is, to the bit, the run that never stopped."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+
+import numpy as np
+import pytest
+from tiny_train import tiny_shapes
+
+import run
+import train_cifar10
+from checkpoints import find
+from config import parse_args
+from errors import InputError
+from params_file import read_params
+
+# Dropout, mixup and an uneven number of images a batch: everything that is drawn is drawn.
+FLAGS = [
+    *("--dataset", "shapes", "--model", "densenet_bc40_k16", "--depth", "10", "--epochs", "3"),
+    *("--batch-size", "24", "--val-size", "40", "--dropout", "0.2", "--mixup", "0.4"),
+    *("--augment-off-epochs", "1", "--lr-schedule", "cosine", "--ctx", "cpu"),
+]
+STEPS = 5
+
+
+@pytest.fixture(autouse=True)
+def _tiny(monkeypatch):
+    monkeypatch.setattr(run, "get_dataset", tiny_shapes)
+
+
+def start(folder, *flags, name="run"):
+    config = parse_args([*FLAGS, "--run-dir", str(folder), "--name", name, *flags])
+    return train_cifar10.train(config)
+
+
+def resume(folder, *flags):
+    return train_cifar10.train(parse_args(["--resume", str(folder), *flags]))
+
+
+def metrics(folder):
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return [
+        {k: v for k, v in line.items() if k not in ("epoch_seconds", "images_per_second")}
+        for line in lines
+    ]
+
+
+def stop_after(monkeypatch, steps):
+    """Let a signal arrive after so many steps of the coming process."""
+
+    class Signals:
+        def __init__(self):
+            self.asked = 0
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        @property
+        def received(self):
+            self.asked += 1
+            return signal.SIGTERM if self.asked >= steps else 0
+
+    monkeypatch.setattr(train_cifar10, "StopSignals", Signals)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    patch = pytest.MonkeyPatch()
+    patch.setattr(run, "get_dataset", tiny_shapes)
+    results = start(folder)
+    patch.undo()
+    return folder / "run", results
+
+
+def exported(folder):
+    path = folder / "export" / "model-0000.params"
+    return read_params(path.read_bytes(), path).values()
+
+
+def assert_same(folder, undisturbed):
+    assert find(folder).files == find(undisturbed).files
+    assert metrics(folder) == metrics(undisturbed)
+    for one, other in zip(exported(folder), exported(undisturbed)):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_same_command_gives_the_same_bits(tmp_path, undisturbed):
+    start(tmp_path)
+    assert_same(tmp_path / "run", undisturbed[0])
+
+
+def test_stopped_at_every_kind_of_step(tmp_path, undisturbed, monkeypatch):
+    folder = tmp_path / "run"
+    stop_after(monkeypatch, 1)
+    with pytest.raises(train_cifar10.StoppedError) as stopped:
+        start(tmp_path)
+    assert stopped.value.exit_code == 143
+    for steps in (1, 3, 1, 4, 2):  # within an epoch, at its last step, and just after it
+        stop_after(monkeypatch, steps)
+        with pytest.raises(train_cifar10.StoppedError):
+            resume(folder)
+    monkeypatch.undo()
+    monkeypatch.setattr(run, "get_dataset", tiny_shapes)
+    results = resume(folder)
+    assert_same(folder, undisturbed[0])
+    assert results["test_acc_best"] == undisturbed[1]["test_acc_best"]
+    described = json.loads((folder / "config.json").read_text())
+    assert len(described["resumed"]) == 6
+
+
+def test_the_history_of_a_killed_run_catches_up(tmp_path, undisturbed):
+    folder = tmp_path / "run"
+    shutil.copytree(undisturbed[0], folder)
+    (folder / "metrics.jsonl").write_text('{"half a line')
+    shutil.rmtree(folder / "export")
+    resume(folder)
+    assert_same(folder, undisturbed[0])
+
+
+def test_more_epochs_may_be_asked_for(tmp_path, undisturbed):
+    folder = tmp_path / "run"
+    shutil.copytree(undisturbed[0], folder)
+    assert resume(folder, "--epochs", "4")["epochs"] == 4
+    assert metrics(folder)[:3] == metrics(undisturbed[0])
+    assert json.loads((folder / "config.json").read_text())["config"]["epochs"] == 4
+
+
+def other_images(name, data_dir=None):
+    data = tiny_shapes(name)
+    return type(data)(**{**vars(data), "fingerprint": "another"})
+
+
+def test_other_data_is_refused_and_named(tmp_path, undisturbed, monkeypatch):
+    folder = tmp_path / "run"
+    shutil.copytree(undisturbed[0], folder)
+    monkeypatch.setattr(run, "get_dataset", other_images)
+    with pytest.raises(InputError, match=r"data fingerprint was .*, is another"):
+        resume(folder)
+
+
+def test_a_config_that_was_edited_is_refused(tmp_path, undisturbed):
+    folder = tmp_path / "run"
+    shutil.copytree(undisturbed[0], folder)
+    text = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(text.replace('"momentum": 0.9', '"momentum": 0.8'))
+    with pytest.raises(InputError, match="belongs to another run"):
+        resume(folder)
+
+
+def test_a_damaged_newest_checkpoint_costs_an_epoch_and_no_more(tmp_path, undisturbed, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(undisturbed[0], folder)
+    newest = max((folder / "checkpoints").iterdir())
+    (newest / "net.params").write_bytes(b"nonsense")
+    resume(folder)
+    assert f"checkpoint {newest.name} is passed over" in capsys.readouterr().out
+    assert_same(folder, undisturbed[0])
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--no-augment", "--mixup", "0", "--lr", "1e30"], "the loss of step"),
+        (["--no-augment", "--mixup", "0", "--lr", "1e30", "--clip-grad", "1"], "of step"),
+    ],
+    ids=["plain", "clipped"],
+)
+def test_divergence_ends_the_run_with_advice(tmp_path, flags, told, capsys):
+    arguments = [*FLAGS, "--lr-schedule", "step", "--run-dir", str(tmp_path), "--name", "run"]
+    assert train_cifar10.main([*arguments, *flags]) == 3
+    error = capsys.readouterr().err
+    assert error.startswith("diverged: ")
+    assert error.count("\n") == 1
+    for part in (told, "learning rate 1e+30", "last good checkpoint: none yet", "--clip-grad"):
+        assert part in error
