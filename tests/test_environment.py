@@ -49,7 +49,7 @@ def test_each_python_gets_one_exact_version_of_each_package(name, python):
 
 @pytest.mark.parametrize("python", PYTHONS)
 def test_the_files_that_are_installed_together_agree(python):
-    versions: dict[str, str] = {}
+    versions = {}
     for name in ["requirements-common.txt", "requirements-dev.txt", "requirements-notebook.txt"]:
         for pin in chosen(name, python):
             key = pin.name.lower()

@@ -6,8 +6,7 @@ from runtime import gluoncv  # noqa: F401  before PyTorch, beside which it will 
 
 import numpy as np
 import pytest
-
-from tests.test_models import build, images
+from test_models import build, images
 
 torch = pytest.importorskip("torch")
 pytorch_nets = pytest.importorskip("benchmarks.pytorch_nets")

@@ -172,7 +172,7 @@ def test_a_damaged_library_is_named(site):
 def test_libraries_that_need_each_other_are_found_without_a_search_path(site):
     """MXNet is linked against sonames only: an earlier library must be in the process by name."""
     (site / "mxnet_cu112-1.9.1.dist-info").mkdir()
-    built: list[str] = []
+    built = []
     for library in runtime.GPU_LIBRARIES:
         path = site / "nvidia" / library
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,11 +7,11 @@ from runtime import mx
 import numpy as np
 import pytest
 from mxnet import autograd, gluon
+from test_models import backward, build, images
 
 from errors import InputError
 from models import draw_gates, get_model
 from models.resnet import survival_probs
-from tests.test_models import backward, build, images
 
 
 def test_survival_decays_linearly_from_near_one_to_its_end():
