@@ -17,6 +17,7 @@ import argparse
 import contextlib
 import importlib
 import os
+import re
 import runpy
 import shlex
 import signal
@@ -94,13 +95,19 @@ class Scheduler:
             reason = f"has said nothing for {SILENCE:.0f} s"
         except OSError:
             pass  # a reset is one way of closing
-        if "exit code" in reason:  # the others may be about to end for the same reason
-            time.sleep(GRACE)
         with self._lock:
             self._members.pop(connection, None)
+        if "exit code" in reason:  # the others may be about to end for the same reason
+            deadline = time.monotonic() + GRACE
+            while time.monotonic() < deadline and self._workers():
+                time.sleep(0.1)
         if name and reason:
             self._tell(f"{name} {reason}")
             self._ended(f"{name} {reason}")
+
+    def _workers(self) -> int:
+        with self._lock:
+            return sum(name.startswith("worker") for name in self._members.values())
 
     def _tell(self, line: str) -> None:
         with self._lock:
@@ -181,6 +188,10 @@ def take_part(port: int, command: Sequence[str]) -> int:
         The exit code.
     """
     role = os.environ["DMLC_ROLE"]
+    # The ssh launcher passes on what the host file says, and MXNet can listen at addresses only;
+    # without one, it takes that of DMLC_INTERFACE, or of the first interface.
+    if not re.fullmatch(r"[\d.]+", os.environ.get("DMLC_NODE_HOST", "")):
+        os.environ.pop("DMLC_NODE_HOST", None)
     if role != "worker":  # signals are for workers, who have yet to save; the rest ends after them
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -216,7 +227,7 @@ def _serve() -> int:
 
 def _work(command: Sequence[str]) -> int:
     sys.argv = list(command)
-    sys.path[0] = os.path.dirname(os.path.abspath(command[0]))
+    sys.path.insert(0, os.path.dirname(os.path.abspath(command[0])))
     try:
         runpy.run_path(command[0], run_name="__main__")
     except SystemExit as exit_:

@@ -36,7 +36,7 @@ from checkpoints import newest  # noqa: E402
 COMMAND = [sys.executable, str(ROOT / "tests" / "tiny_train.py")]
 START = [
     *("--dataset", "shapes", "--model", "densenet_bc40_k16", "--depth", "10"),
-    *("--batch-size", "16", "--val-size", "32", "--epochs", "8", "--dropout", "0.1"),
+    *("--batch-size", "16", "--val-size", "32", "--dropout", "0.1"),
     *("--checkpoint-minutes", "0.005", "--lr-schedule", "cosine"),
 ]
 TIMES = ("epoch_seconds", "images_per_second")
@@ -70,6 +70,7 @@ def spawn(arguments: list[str], limit: int | None = None) -> subprocess.Popen:
         stderr=subprocess.STDOUT,
         preexec_fn=set_limit,
         text=True,
+        env={"OMP_NUM_THREADS": "1", **os.environ},
     )
 
 
@@ -115,16 +116,21 @@ class Torture:
         Of faults and moments.
     report : callable
         Told of every round.
+    epochs : int
+        Length of the run, eight steps each.
     """
 
-    def __init__(self, work: Path, seed: int, report: Callable[[str], None] = print) -> None:
+    def __init__(
+        self, work: Path, seed: int, report: Callable[[str], None] = print, epochs: int = 8
+    ) -> None:
+        self.start = [*START, "--epochs", str(epochs)]
         self.work, self.rng, self.report = work, random.Random(seed), report
         self.run = work / "run"
         self.outcomes: collections.Counter[str] = collections.Counter()
         self.finished = 0
         self.on_tmpfs = os.geteuid() == 0 and os.path.ismount(work)
         start = time.monotonic()
-        self._start("calm").wait()
+        self._start("calm").communicate()
         self.seconds = time.monotonic() - start
         self.expected = metrics(work / "calm")
         self.expected_files = self._result(work / "calm")
@@ -135,7 +141,7 @@ class Torture:
         run = self.work / name
         if (run / "config.json").exists():
             return spawn(["--resume", str(run)], limit)
-        return spawn([*START, "--run-dir", str(self.work), "--name", name], limit)
+        return spawn([*self.start, "--run-dir", str(self.work), "--name", name], limit)
 
     @staticmethod
     def _result(run: Path) -> dict[str, bytes]:
@@ -146,20 +152,30 @@ class Torture:
         return {**checkpoint.files, "export": symbol.read_bytes()}
 
     def round(self) -> None:
+        """Hit the run once, with a fault that is drawn, after damage to its files or not."""
+        spoil = self.rng.choice(DAMAGES) if self.rng.random() < 0.4 else ""
+        self.hit(self.rng.choice(self.faults), spoil)
+
+    def hit(self, fault: str, spoil: str = "") -> None:
         """Hit the run once.
+
+        Parameters
+        ----------
+        fault : str
+            One of `ALLOWED`.
+        spoil : str
+            One of `DAMAGES`, to do to the newest checkpoint first, if it is not the only one.
 
         Raises
         ------
         LostError
             If anything is lost.
         """
-        fault, spoilt, before = self.rng.choice(self.faults), "", ""
-        before = place(self.run)
-        if len(list((self.run / "checkpoints").glob("epoch-*"))) > 1 and self.rng.random() < 0.4:
-            kind = self.rng.choice(DAMAGES)
-            spoilt = damage(self.run, kind, self.rng)
+        spoilt, before = "", place(self.run)
+        if spoil and len(list((self.run / "checkpoints").glob("epoch-*"))) > 1:
+            spoilt = damage(self.run, spoil, self.rng)
             before = place(self.run)
-            self.outcomes[f"newest checkpoint {kind}"] += 1
+            self.outcomes[f"newest checkpoint {spoil}"] += 1
         code, output = getattr(self, "_" + fault.replace(" ", "_").replace("-", "_"))()
         if code not in ALLOWED[fault]:
             raise LostError(f"{fault}: exit code {code}\n{output}")
@@ -175,7 +191,7 @@ class Torture:
         self.outcomes[f"{fault}: exit code {code}"] += 1
         self.report(f"{fault}{' after damage to ' + spoilt if spoilt else ''}: {code}, {after}")
         if code == 0:
-            self._compare()
+            self.compare()
 
     def finish(self) -> None:
         """Let the run end, and compare."""
@@ -183,9 +199,10 @@ class Torture:
         output, _ = process.communicate()
         if process.returncode:
             raise LostError(f"exit code {process.returncode}\n{output}")
-        self._compare()
+        self.compare()
 
-    def _compare(self) -> None:
+    def compare(self) -> None:
+        """Compare the run, which has ended, with the undisturbed one, and remove it."""
         found = self._result(self.run)
         differing = [name for name in found if found[name] != self.expected_files[name]]
         if differing or metrics(self.run) != self.expected:
