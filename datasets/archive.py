@@ -8,7 +8,7 @@ import io
 import tarfile
 import zlib
 from pathlib import Path
-from typing import BinaryIO, Iterator, Mapping
+from typing import IO, BinaryIO, Iterator, Mapping, cast
 
 from datasets.files import open_regular, read_regular
 from errors import InputError
@@ -89,7 +89,7 @@ def read_members(path: Path, sizes: Mapping[str, int]) -> Iterator[tuple[str, by
     try:
         with open_regular(path) as file:
             stream = _Bounded(path, file, sum(sizes.values()) + SLACK)
-            with tarfile.open(fileobj=stream, mode="r|") as archive:
+            with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|") as archive:
                 for member in archive:
                     name = member.name[2:] if member.name.startswith("./") else member.name
                     if name not in sizes:

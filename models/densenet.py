@@ -7,6 +7,8 @@ Memory-efficient form: Pleiss et al., https://arxiv.org/abs/1707.06990.
 
 from __future__ import annotations
 
+from typing import Any
+
 from runtime import mx
 
 from mxnet.gluon import nn
@@ -284,7 +286,7 @@ def _row(depth, growth_rate, compressed):
 
 
 # name: (options of `densenet`, the paper's C10+ error in percent or None)
-VARIANTS = {
+VARIANTS: dict[str, tuple[dict[str, Any], float | None]] = {
     "densenet40_k12": (_row(40, 12, False), 5.24),
     "densenet100_k12": (_row(100, 12, False), 4.10),
     "densenet100_k24": (_row(100, 24, False), 3.74),

@@ -8,6 +8,8 @@ https://arxiv.org/abs/1603.09382.
 
 from __future__ import annotations
 
+from typing import Any
+
 from runtime import mx
 
 import numpy as np
@@ -304,7 +306,7 @@ def resnet(depth, bottleneck=False, **options):
 
 # name: (options of `resnet`, C10+ error in percent or None). The errors of depths 20 to 56 and 164
 # are He et al.'s, of 110 and 1202 the stochastic-depth paper's.
-VARIANTS = {
+VARIANTS: dict[str, tuple[dict[str, Any], float | None]] = {
     "resnet20": ({"depth": 20}, 8.75),
     "resnet32": ({"depth": 32}, 7.51),
     "resnet44": ({"depth": 44}, 7.17),

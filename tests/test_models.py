@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from runtime import mx
 
 import numpy as np
@@ -48,7 +50,7 @@ RESNET_PARAMETERS = [
     ("resnet1202", {}, 19_421_274),
 ]
 # One of each kind of block, as small as its kind can be.
-SMALL = [
+SMALL: list[tuple[str, dict[str, Any]]] = [
     ("densenet40_k12", {"depth": 10}),
     ("densenet40_k12", {"depth": 10, "compression": 0.5, "dropout": 0.2}),
     ("densenet_bc40_k16", {"depth": 16}),
