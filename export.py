@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -35,6 +36,7 @@ from portable import (
     net_logits,
     normalised,
     portable_graph,
+    rounding_error,
 )
 from utils import sha256, sync_folder, to_json, write_atomically, write_synced, writing
 
@@ -97,6 +99,7 @@ def export_symbol(
     folder = Path(folder)
     side = folder.with_name(f".{folder.name}.writing")
     symbol, arrays = portable_graph(net, mean, std, normalise)
+    rounding = functools.partial(rounding_error, net, symbol, arrays, mean, std)
     device, pixels = device_of(net), make_pixels(_SYMBOL_BATCH)
     expected = net_logits(net, pixels, mean, std)
     try:
@@ -110,7 +113,7 @@ def export_symbol(
         inputs = mx.nd.array(pixels, ctx=device)
         if not normalise:
             inputs = normalised(pixels, mean, std, device)
-        check_agreement(f"the symbol for {folder}", loaded(inputs).asnumpy(), expected)
+        check_agreement(f"the symbol for {folder}", loaded(inputs).asnumpy(), expected, rounding)
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             for name in SYMBOL_FILES:
@@ -172,7 +175,9 @@ def export_onnx(
     import onnxruntime
 
     path = Path(path)
-    model = _convert(*portable_graph(net, mean, std, normalise))
+    symbol, arrays = portable_graph(net, mean, std, normalise)
+    rounding = functools.partial(rounding_error, net, symbol, arrays, mean, std)
+    model = _convert(symbol, arrays)
     description = describe(classes, mean, std, normalise, extra)
     onnx.helper.set_model_props(model, {k: json.dumps(v) for k, v in description.items()})
     onnx.checker.check_model(model, full_check=True)
@@ -185,7 +190,7 @@ def export_onnx(
             inputs = normalised(pixels, mean, std, mx.cpu()).asnumpy()
         logits = session.run(["logits"], {"data": inputs})[0]
         expected = net_logits(net, pixels, mean, std)
-        check_agreement(f"{path} at batch {batch}", logits, expected)
+        check_agreement(f"{path} at batch {batch}", logits, expected, rounding)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, data)

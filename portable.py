@@ -6,7 +6,7 @@ What is exported starts here: only operators that CPU, GPU and ONNX have, normal
 from __future__ import annotations
 
 import json
-from typing import Any, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 from runtime import mx
 
@@ -20,6 +20,10 @@ from utils import normalise as normalise_images
 # Largest difference allowed between an export and its net: a share of the largest logit (or of 1,
 # where all logits are smaller). Float32 sums in another order differ by about a tenth of this.
 TOLERANCE = 1e-5
+# Rounding alone can be more in nets of some hundred layers: resnet164 with initial weights is off
+# by 1.1e-5 from what float64 gives. There, so many times the net's own rounding error is allowed,
+# up to a limit that no wrong operator or weight stays below.
+_ROUNDINGS, _LIMIT = 4, 1e-4
 
 
 def portable_graph(
@@ -113,14 +117,57 @@ def difference(logits: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(logits - expected).max() / max(1.0, np.abs(expected).max()))
 
 
-def check_agreement(what: str, logits: np.ndarray, expected: np.ndarray) -> None:
-    """Raise `InputError`, saying by how much, if an export's logits differ from the net's."""
-    found = difference(logits, expected)
-    if not found <= TOLERANCE:  # so written, NaN is refused
+def check_agreement(
+    what: str, logits: np.ndarray, expected: np.ndarray, rounding: Callable[[], float]
+) -> None:
+    """Refuse an export whose logits are not its net's.
+
+    Parameters
+    ----------
+    what : str
+        The export, for the message.
+    logits, expected : numpy.ndarray
+        Its logits and the net's.
+    rounding : callable
+        Returns the net's own rounding error (`rounding_error`); called where it matters.
+
+    Raises
+    ------
+    InputError
+        Saying by how much they differ.
+    """
+    found, allowed = difference(logits, expected), TOLERANCE
+    if not found <= allowed:  # so written, NaN is refused
+        allowed = max(TOLERANCE, min(_LIMIT, _ROUNDINGS * rounding()))
+    if not found <= allowed:
         raise InputError(
             f"{what} does not agree with the net and was deleted: its logits differ by {found:.2g} "
-            f"of the largest, {TOLERANCE:g} is allowed"
+            f"of the largest, {allowed:.2g} is allowed"
         )
+
+
+def rounding_error(
+    net: Any, symbol: Any, arrays: Mapping[str, Any], mean: np.ndarray, std: np.ndarray
+) -> float:
+    """Return how far a net is from what its graph gives in float64, in the unit of `TOLERANCE`.
+
+    Parameters
+    ----------
+    net : gluon.HybridBlock
+    symbol, arrays
+        What `portable_graph` returned for it.
+    mean, std : numpy.ndarray
+        (3,), in units of 0 to 255.
+    """
+    pixels = make_pixels(4)
+    inputs = pixels.astype(np.float64)
+    if "arg:pixel_mean" not in arrays:
+        inputs = (inputs - np.reshape(mean, (3, 1, 1))) / np.reshape(std, (3, 1, 1))
+    values = {name.partition(":")[2]: value.astype("float64") for name, value in arrays.items()}
+    values["data"] = mx.nd.array(inputs, dtype="float64")
+    exact = symbol.bind(mx.cpu(), values, aux_states=values, grad_req="null")
+    logits = exact.forward(is_train=False)[0].asnumpy()
+    return difference(net_logits(net, pixels, mean, std), logits)
 
 
 def net_logits(net: Any, pixels: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:

@@ -149,6 +149,18 @@ def test_statistics_of_the_last_step_are_exported(tmp_path, hybridize):
         )
 
 
+def test_rounding_is_measured_and_no_excuse_for_a_wrong_export():
+    net = small_net()
+    graph = portable.portable_graph(net, MEAN, STD, True)
+    assert 0 < portable.rounding_error(net, *graph, MEAN, STD) < 1e-5
+    expected = np.array([[1.0, 2.0]])
+    portable.check_agreement("it", expected + 9e-6, expected, rounding=None)
+    portable.check_agreement("it", expected + 5e-5, expected, rounding=lambda: 1e-5)
+    for wrong, own in ((5e-5, 1e-7), (1e-3, 1e-2), (np.nan, np.nan)):
+        with pytest.raises(InputError, match="does not agree"):
+            portable.check_agreement("it", expected + wrong, expected, lambda own=own: own)
+
+
 @pytest.mark.parametrize("form", ["symbol", "onnx"])
 @pytest.mark.parametrize("fault", [1e-3, np.nan])
 def test_export_that_disagrees_is_deleted_and_the_one_before_stays(
