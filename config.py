@@ -229,7 +229,7 @@ PRESETS: Mapping[str, Preset] = {
         "under 5 % error on shapes in three minutes on two cores",
         {
             "model": "densenet_bc40_k16",
-            "depth": 22,
+            "depth": 16,
             "dataset": "shapes",
             "epochs": 5,
             "lr_schedule": "cosine",

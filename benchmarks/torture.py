@@ -35,7 +35,7 @@ from checkpoints import newest  # noqa: E402
 
 COMMAND = [sys.executable, str(ROOT / "tests" / "tiny_train.py")]
 START = [
-    *("--dataset", "shapes", "--model", "densenet_bc40_k16", "--depth", "10"),
+    *("--dataset", "shapes", "--model", "densenet_bc40_k16", "--depth", "16"),
     *("--batch-size", "16", "--val-size", "32", "--dropout", "0.1"),
     *("--checkpoint-minutes", "0.005", "--lr-schedule", "cosine"),
 ]
@@ -130,7 +130,10 @@ class Torture:
         self.finished = 0
         self.on_tmpfs = os.geteuid() == 0 and os.path.ismount(work)
         start = time.monotonic()
-        self._start("calm").communicate()
+        process = self._start("calm")
+        output, _ = process.communicate()
+        if process.returncode:
+            raise LostError(f"not even undisturbed does the run end:\n{output}")
         self.seconds = time.monotonic() - start
         self.expected = metrics(work / "calm")
         self.expected_files = self._result(work / "calm")

@@ -19,7 +19,7 @@ from params_file import read_params
 
 # Dropout, mixup and an uneven number of images a batch: everything that is drawn is drawn.
 FLAGS = [
-    *("--dataset", "shapes", "--model", "densenet_bc40_k16", "--depth", "10", "--epochs", "3"),
+    *("--dataset", "shapes", "--model", "densenet_bc40_k16", "--depth", "16", "--epochs", "3"),
     *("--batch-size", "24", "--val-size", "40", "--dropout", "0.2", "--mixup", "0.4"),
     *("--augment-off-epochs", "1", "--lr-schedule", "cosine", "--ctx", "cpu"),
 ]

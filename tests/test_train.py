@@ -21,7 +21,7 @@ from checkpoints import find
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ["--dataset", "shapes", "--batch-size", "16", "--epochs", "2", "--ctx", "cpu"]
-SMALL = ["--model", "densenet_bc40_k16", "--depth", "10"]
+SMALL = ["--model", "densenet_bc40_k16", "--depth", "16"]
 
 
 @pytest.fixture(scope="module")
