@@ -45,7 +45,7 @@ def run_json(capsys, *arguments):
     return json.loads(capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("form", ["", "export", "export/model-symbol.json", "export/model.onnx"])
+@pytest.mark.parametrize("form", ["", "export/model.json", "export/model.onnx"])
 def test_every_form_labels_images_of_any_mode_and_size(finished_run, folder, capsys, form):
     result = run_json(capsys, finished_run / form, folder)
     files = [Path(image["file"]).name for image in result["images"]]
