@@ -298,7 +298,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, loaded: Checkpoint | None = None) -> None:
-        self.folder, self.loaded = folder, loaded
+        self.folder = folder
         self.newest = loaded.path if loaded else None
         self._best = loaded.files["best.params"] if loaded else b""
 

@@ -155,16 +155,16 @@ class Config:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
-        """Return the config that `to_dict` wrote, after checking every field.
+        """Return the config that `to_dict` wrote, also before there were as many fields.
 
         Raises
         ------
         InputError
-            If a field is missing or unknown, or a value does not fit.
+            If a field is unknown, or a value does not fit.
         """
-        names = {field.name for field in dataclasses.fields(cls)}
-        if set(values) != names:
-            raise InputError(f"config.json: fields {sorted(set(values) ^ names)} are not as here")
+        unknown = set(values) - {field.name for field in dataclasses.fields(cls)}
+        if unknown:
+            raise InputError(f"config.json: unknown settings {', '.join(sorted(unknown))}")
         fields: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in values.items()

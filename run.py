@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass, field, replace
-from typing import Any, Callable
+from typing import Any, Callable, Sequence
 
-import numpy as np
+from runtime import mx
 
 import models
-from checkpoints import Checkpoint, named_parameters, set_optimizer_state, set_parameters
 from config import RESUMABLE, Config
 from datasets import Dataset, Split, get_dataset, split_validation
 from datasets.augment import Augmentation
@@ -20,6 +19,10 @@ from errors import InputError
 from optimisation import make_schedule, make_trainer, prepare_amp
 from run_folder import describe_environment
 from utils import contexts, sha256, to_json
+
+
+class DivergedError(Exception):
+    """A loss or a parameter is not finite."""
 
 
 @dataclass
@@ -85,8 +88,12 @@ class Run:
 
     def identity(self) -> str:
         """Return a digest of what must not change between the parts of a run."""
-        config = self.config.to_dict()
-        fixed = {name: value for name, value in config.items() if name not in RESUMABLE}
+        config, defaults = self.config.to_dict(), Config().to_dict()
+        fixed = {
+            name: value
+            for name, value in config.items()
+            if name not in RESUMABLE and value != defaults[name]
+        }
         data = [self.data.fingerprint, self.split, self.workers.count, len(self.ctx)]
         return sha256(to_json([fixed, data]))
 
@@ -145,82 +152,62 @@ def augmentation_of(config: Config, epoch: int) -> Augmentation:
     )
 
 
-def check_same_run(run: Run, stored: dict[str, Any]) -> None:
-    """Refuse to go on with other data, another split or other workers, naming what differs.
-
-    Raises
-    ------
-    InputError
-        If the run's description, as stored, does not fit.
-    """
-    now = run.description()
-    names = ("name", "classes", "fingerprint", "split", "train", "val", "test")
-    pairs = [(f"data {name}", stored["data"].get(name), now["data"][name]) for name in names]
-    pairs += [(name, stored.get(name), now[name]) for name in ("workers", "devices")]
-    differing = [f"{name} was {old}, is {new}" for name, old, new in pairs if old != new]
-    if differing:
-        raise InputError(f"this is not the run that was stopped: {'; '.join(differing)}")
-
-
-def restore(run: Run, checkpoint: Checkpoint | None) -> Progress:
-    """Bring a run to where a checkpoint is, on every worker.
+class Tally:
+    """Adds up the metrics of steps, and looks at each while the device works on the next.
 
     Parameters
     ----------
     run : Run
-    checkpoint : Checkpoint or None
-        What worker 0 has read; the others pass None.
-
-    Returns
-    -------
-    Progress
-        That of a new run if there is no checkpoint.
-
-    Raises
-    ------
-    InputError
-        If the checkpoint does not fit the run.
+    progress : Progress
+        Its sums are kept up to date, with the steps that are computed.
     """
-    progress = Progress(identity=run.identity())
-    if checkpoint is not None:
-        path = checkpoint.path
-        try:
-            progress = Progress(**checkpoint.progress)
-        except TypeError as error:
-            raise InputError(f"{path}/manifest.json is of another version: {error}") from error
-        if progress.identity != run.identity():
-            raise InputError(
-                f"{path} belongs to another run than its config.json: is that altered?"
+
+    def __init__(self, run: Run, progress: Progress) -> None:
+        self.run, self.progress = run, progress
+        self._queued: Any = None
+
+    def add(self, metrics: Any, requests: Sequence[float]) -> Sequence[float]:
+        """Queue a step's metrics, and count those of the step before.
+
+        Parameters
+        ----------
+        metrics : mxnet.nd.NDArray
+            (2,): sum of losses and correct answers of this worker.
+        requests : sequence of float
+            What this worker would like to happen.
+
+        Returns
+        -------
+        sequence of float
+            Requests added up over workers: alone, those given; else those of the step before,
+            because every worker must act on them at the same step.
+        """
+        array = mx.nd.concat(metrics, mx.nd.array(requests), dim=0)
+        agreed = self.drain()
+        self.run.workers.sum(array)
+        self._queued = array
+        return requests if self.run.workers.count == 1 else agreed or [0.0] * len(requests)
+
+    def drain(self) -> Sequence[float]:
+        """Wait for the queued step and count it; return its requests.
+
+        Raises
+        ------
+        DivergedError
+            If its loss is not finite.
+        """
+        if self._queued is None:
+            return []
+        # The one wait in a step. The step after it is queued already, so the device never idles.
+        loss, correct, *requests = self._queued.asnumpy().tolist()
+        self._queued = None
+        if not math.isfinite(loss):
+            place = self.progress.epoch * self.run.loader.steps_per_epoch + self.progress.step
+            raise DivergedError(
+                f"the loss of step {place + 1} (epoch {self.progress.epoch + 1}) is {loss} at "
+                f"learning rate {self.run.schedule(place):g}"
             )
-        set_parameters(run.net, checkpoint.arrays("net.params"), path / "net.params")
-        state = checkpoint.arrays("state.params")
-        set_optimizer_state(run.net, run.trainer, state, path / "state.params")
-        if run.config.amp:
-            run.trainer._amp_loss_scaler._loss_scale = progress.loss_scale
-            run.trainer._amp_loss_scaler._next_loss_scale = progress.loss_scale
-    if run.workers.count > 1:
-        _share(run, progress)
-    return progress
-
-
-def _share(run: Run, progress: Progress) -> None:
-    """Give the other workers what worker 0 has restored."""
-    place = np.array([progress.epoch, progress.step], np.float32)
-    place = run.workers.broadcast([place], 1)[0]
-    progress.epoch, progress.step = int(place[0]), int(place[1])
-    if not place.any():
-        return
-    parameters = named_parameters(run.net)
-    values = [p.list_data()[0].asnumpy() for p in parameters.values()]
-    received = dict(zip(parameters, run.workers.broadcast(values, 1000)))
-    set_parameters(run.net, received, "worker 0")
-    updater = run.trainer._updaters[0]
-    trained = {name: p for name, p in parameters.items() if p.grad_req != "null"}
-    index = {p.name: number for number, p in enumerate(run.trainer._params)}
-    momentum = [
-        updater.states[index[p.name]].asnumpy() if run.workers.rank == 0 else np.zeros(p.shape)
-        for p in trained.values()
-    ]
-    received = dict(zip(trained, run.workers.broadcast(momentum, 50_000)))
-    state = {f"momentum/{name}": value for name, value in received.items()}
-    set_optimizer_state(run.net, run.trainer, state, "worker 0")
+        self.progress.loss_sum += loss
+        self.progress.correct += int(correct)
+        self.progress.step += 1
+        return requests

@@ -20,11 +20,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Callable, Sequence
 
-from runtime import mx
-
 import models
 from artefacts import run_facts
-from checkpoints import Checkpoints, newest, set_parameters
+from checkpoints import Checkpoints, set_parameters
 from config import Config, parse_args
 from datasets import Split
 from distributed import Workers
@@ -34,16 +32,13 @@ from export import export_symbol
 from optimisation import train_step
 from pace import Pace, duration
 from plots import plot_curves
-from run import Progress, Run, augmentation_of, build, check_same_run, restore
-from run_folder import LOG, RunFolder, describe_environment, log_to_screen
+from resumption import open_checkpoints, restore
+from run import DivergedError, Progress, Run, Tally, augmentation_of, build
+from run_folder import LOG, RunFolder, log_to_screen
 from utils import StopSignals, seed_step
 
 EVALUATION_BATCH = 250
 FAST_PRESET = "quick"
-
-
-class DivergedError(Exception):
-    """A loss or a parameter is not finite."""
 
 
 class StoppedError(Exception):
@@ -52,67 +47,6 @@ class StoppedError(Exception):
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
         self.exit_code = 128 + number
-
-
-class Tally:
-    """Adds up the metrics of steps, and looks at each while the device works on the next.
-
-    Parameters
-    ----------
-    run : Run
-    progress : Progress
-        Its sums are kept up to date, with the steps that are computed.
-    """
-
-    def __init__(self, run: Run, progress: Progress) -> None:
-        self.run, self.progress = run, progress
-        self._queued: Any = None
-
-    def add(self, metrics: Any, requests: Sequence[float]) -> Sequence[float]:
-        """Queue a step's metrics, and count those of the step before.
-
-        Parameters
-        ----------
-        metrics : mxnet.nd.NDArray
-            (2,): sum of losses and correct answers of this worker.
-        requests : sequence of float
-            What this worker would like to happen.
-
-        Returns
-        -------
-        sequence of float
-            Requests added up over workers: alone, those given; else those of the step before,
-            because every worker must act on them at the same step.
-        """
-        array = mx.nd.concat(metrics, mx.nd.array(requests), dim=0)
-        agreed = self.drain()
-        self.run.workers.sum(array)
-        self._queued = array
-        return requests if self.run.workers.count == 1 else agreed or [0.0] * len(requests)
-
-    def drain(self) -> Sequence[float]:
-        """Wait for the queued step and count it; return its requests.
-
-        Raises
-        ------
-        DivergedError
-            If its loss is not finite.
-        """
-        if self._queued is None:
-            return []
-        # The one wait in a step. The step after it is queued already, so the device never idles.
-        loss, correct, *requests = self._queued.asnumpy().tolist()
-        self._queued = None
-        if not math.isfinite(loss):
-            place = self.progress.epoch * self.run.loader.steps_per_epoch + self.progress.step
-            raise DivergedError(
-                f"the loss of step {place + 1} (epoch {self.progress.epoch + 1}) is {loss} at "
-                f"learning rate {self.run.schedule(place):g}"
-            )
-        self.progress.loss_sum += loss
-        self.progress.correct += int(correct)
-        self.progress.step += 1
-        return requests
 
 
 def train_one_epoch(
@@ -229,8 +163,18 @@ def finish_epoch(run: Run, progress: Progress) -> bool:
 
 
 def evaluate(run: Run, split: Split) -> dict[str, Any]:
-    """Return loss and accuracy of the net as it is."""
-    return evaluate_net(run.net, split, run.data.mean, run.data.std, run.ctx, EVALUATION_BATCH)
+    """Return loss and accuracy of the net as it is.
+
+    Raises
+    ------
+    DivergedError
+        If the loss is not finite.
+    """
+    data, batch = run.data, EVALUATION_BATCH
+    result = evaluate_net(run.net, split, data.mean, data.std, run.ctx, batch)
+    if not math.isfinite(result["loss"]):
+        raise DivergedError(f"the loss on {len(split)} held-out images is {result['loss']}")
+    return result
 
 
 def log_epoch(line: dict[str, Any], epochs: int, pace: Pace) -> None:
@@ -292,8 +236,8 @@ def default_name(config: Config) -> str:
 
 def _train(run: Run, folder: RunFolder | None) -> dict[str, Any]:
     config = run.config
-    checkpoints = open_checkpoints(run, folder) if folder else None
-    progress = restore(run, checkpoints.loaded if checkpoints else None)
+    checkpoints, loaded = open_checkpoints(run, folder) if folder else (None, None)
+    progress = restore(run, loaded)
 
     def save(best: bool = False) -> None:
         if run.workers.count > 1:
@@ -320,6 +264,7 @@ def _train(run: Run, folder: RunFolder | None) -> dict[str, Any]:
                     log_epoch(progress.history[-1], config.epochs, pace)
                 if stop.received and run.workers.count == 1:
                     raise StoppedError(stop.received)
+        results = conclude(run, progress, folder, checkpoints) if folder and checkpoints else {}
     except StoppedError as stopped:
         if folder:
             LOG.info("%s; go on with: --resume %s", stopped, folder.path)
@@ -330,39 +275,8 @@ def _train(run: Run, folder: RunFolder | None) -> dict[str, Any]:
             f"{error}; last good checkpoint: {last}; try a lower --lr, --warmup-epochs 5, "
             "--clip-grad 1, or another --seed"
         ) from error
-    results = conclude(run, progress, folder, checkpoints) if folder and checkpoints else {}
     run.workers.wait()
     return results
-
-
-def open_checkpoints(run: Run, folder: RunFolder) -> Checkpoints:
-    """Write a new run's config; of a resumed run, check it, and read the newest checkpoint.
-
-    Raises
-    ------
-    InputError
-        If the run that was stopped is another, or all its checkpoints are damaged.
-    """
-    description = run.description()
-    if not run.config.resume:
-        folder.write_config(description)
-        LOG.info(
-            "%s on %s: %s parameters, %d training images, %d to validate, run folder %s",
-            run.config.model,
-            run.data.name,
-            f"{description['parameters']:,}",
-            len(run.loader.split),
-            len(run.validation),
-            folder.path,
-        )
-        return Checkpoints(folder.checkpoints, None)
-    stored = folder.read_config()
-    check_same_run(run, stored)
-    loaded = newest(folder.checkpoints, LOG.warning)
-    LOG.info("going on with %s from %s", folder.path, loaded.path.name if loaded else "the start")
-    again = [*stored.get("resumed", []), describe_environment()]
-    folder.write_config({**stored, "config": description["config"], "resumed": again})
-    return Checkpoints(folder.checkpoints, loaded)
 
 
 def conclude(

@@ -180,3 +180,9 @@ def test_divergence_ends_the_run_with_advice(tmp_path, flags, told, capsys):
     assert error.count("\n") == 1
     for part in (told, "learning rate 1e+30", "last good checkpoint: none yet", "--clip-grad"):
         assert part in error
+
+
+def test_a_net_that_is_only_wrong_when_validated_has_diverged_too(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train_cifar10, "evaluate_net", lambda *_: {"loss": float("nan")})
+    assert train_cifar10.main([*FLAGS, "--run-dir", str(tmp_path), "--name", "run"]) == 3
+    assert "the loss on 40 held-out images is nan" in capsys.readouterr().err

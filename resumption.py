@@ -1,0 +1,137 @@
+"""How a run that was stopped goes on: the same run, from its newest whole checkpoint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from checkpoints import (
+    Checkpoint,
+    Checkpoints,
+    named_parameters,
+    newest,
+    set_optimizer_state,
+    set_parameters,
+)
+from errors import InputError
+from run import Progress, Run
+from run_folder import LOG, RunFolder, describe_environment
+
+
+def open_checkpoints(run: Run, folder: RunFolder) -> tuple[Checkpoints, Checkpoint | None]:
+    """Write a new run's config; of a resumed run, check it, and read the newest checkpoint.
+
+    Returns
+    -------
+    Checkpoints
+        To write to.
+    Checkpoint or None
+        What to go on from.
+
+    Raises
+    ------
+    InputError
+        If the run that was stopped is another, or all its checkpoints are damaged.
+    """
+    description = run.description()
+    if not run.config.resume:
+        folder.write_config(description)
+        LOG.info(
+            "%s on %s: %s parameters, %d training images, %d to validate, run folder %s",
+            run.config.model,
+            run.data.name,
+            f"{description['parameters']:,}",
+            len(run.loader.split),
+            len(run.validation),
+            folder.path,
+        )
+        return Checkpoints(folder.checkpoints), None
+    stored = folder.read_config()
+    check_same_run(run, stored)
+    loaded = newest(folder.checkpoints, LOG.warning)
+    LOG.info("going on with %s from %s", folder.path, loaded.path.name if loaded else "the start")
+    again = [*stored.get("resumed", []), describe_environment()]
+    folder.write_config({**stored, "config": description["config"], "resumed": again})
+    return Checkpoints(folder.checkpoints, loaded), loaded
+
+
+def check_same_run(run: Run, stored: dict[str, Any]) -> None:
+    """Refuse to go on with other data, another split or other workers, naming what differs.
+
+    Raises
+    ------
+    InputError
+        If the run's description, as stored, does not fit.
+    """
+    now = run.description()
+    names = ("name", "classes", "fingerprint", "split", "train", "val", "test")
+    pairs = [(f"data {name}", stored["data"].get(name), now["data"][name]) for name in names]
+    pairs += [(name, stored.get(name), now[name]) for name in ("workers", "devices")]
+    differing = [f"{name} was {old}, is {new}" for name, old, new in pairs if old != new]
+    if differing:
+        raise InputError(f"this is not the run that was stopped: {'; '.join(differing)}")
+
+
+def restore(run: Run, checkpoint: Checkpoint | None) -> Progress:
+    """Bring a run to where a checkpoint is, on every worker.
+
+    Parameters
+    ----------
+    run : Run
+    checkpoint : Checkpoint or None
+        What worker 0 has read; the others pass None.
+
+    Returns
+    -------
+    Progress
+        That of a new run if there is no checkpoint.
+
+    Raises
+    ------
+    InputError
+        If the checkpoint does not fit the run.
+    """
+    progress = Progress(identity=run.identity())
+    if checkpoint is not None:
+        path = checkpoint.path
+        try:
+            progress = Progress(**checkpoint.progress)
+        except TypeError as error:
+            raise InputError(f"{path}/manifest.json is of another version: {error}") from error
+        if progress.identity != run.identity():
+            raise InputError(
+                f"{path} belongs to another run than its config.json: is that altered?"
+            )
+        set_parameters(run.net, checkpoint.arrays("net.params"), path / "net.params")
+        state = checkpoint.arrays("state.params")
+        set_optimizer_state(run.net, run.trainer, state, path / "state.params")
+        if run.config.amp:
+            run.trainer._amp_loss_scaler._loss_scale = progress.loss_scale
+            run.trainer._amp_loss_scaler._next_loss_scale = progress.loss_scale
+    if run.workers.count > 1:
+        _share(run, progress)
+    return progress
+
+
+def _share(run: Run, progress: Progress) -> None:
+    """Give the other workers what worker 0 has restored."""
+    place = np.array([progress.epoch, progress.step], np.float32)
+    place = run.workers.broadcast([place], 1)[0]
+    progress.epoch, progress.step = int(place[0]), int(place[1])
+    if not place.any():
+        return
+    parameters = named_parameters(run.net)
+    values = [p.list_data()[0].asnumpy() for p in parameters.values()]
+    received = dict(zip(parameters, run.workers.broadcast(values, 1000)))
+    set_parameters(run.net, received, "worker 0")
+    updater = run.trainer._updaters[0]
+    trained = {name: p for name, p in parameters.items() if p.grad_req != "null"}
+    index = {p.name: number for number, p in enumerate(run.trainer._params)}
+    momentum = [
+        updater.states[index[p.name]].asnumpy() if run.workers.rank == 0 else np.zeros(p.shape)
+        for p in trained.values()
+    ]
+    received = dict(zip(trained, run.workers.broadcast(momentum, 50_000)))
+    state = {f"momentum/{name}": value for name, value in received.items()}
+    set_optimizer_state(run.net, run.trainer, state, "worker 0")
