@@ -234,7 +234,7 @@ class Torture:
         return self._after(signal.SIGINT)
 
     def _kill_while_writing(self) -> tuple[int, str]:
-        process, skip = self._start("run"), self.rng.randrange(8)
+        process, skip = self._start("run"), self.rng.randrange(5)
         writing, seen = self.run / "checkpoints" / ".writing", False
         while process.poll() is None:
             if writing.exists() and not seen:
@@ -275,7 +275,7 @@ class Torture:
 
     def _two_at_once(self) -> tuple[int, str]:
         first, second = self._start("run"), self._start("run")
-        deadline = time.monotonic() + self.rng.uniform(self.seconds, 2 * self.seconds)
+        deadline = time.monotonic() + self.rng.uniform(0.5, 1.2) * self.seconds
         while time.monotonic() < deadline and None in (first.poll(), second.poll()):
             time.sleep(0.01)
         refused = first if first.poll() == 2 else second
