@@ -9,12 +9,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+from test_optimisation import MEAN, ONE, STD, make_config, make_trainer, train_step
+from test_optimisation import net_without_batch_norm as make_net
+from tiny_train import tiny_shapes
 
 from datasets import Augmentation, TrainLoader
 from distributed import Workers
-from tests.test_optimisation import MEAN, ONE, STD, make_config, make_trainer, train_step
-from tests.test_optimisation import net_without_batch_norm as make_net
-from tests.tiny_train import tiny_shapes
 
 
 def main(folder: str, kvstore: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from pathlib import Path
 
@@ -17,9 +18,11 @@ import train_cifar10
 TRAIN, TEST = 160, 40
 
 
-def tiny_shapes(name: str, data_dir: str | None = None) -> datasets.Dataset:
+def tiny_shapes(
+    name: str, data_dir: str | os.PathLike[str] | None = None, seed: int = 0
+) -> datasets.Dataset:
     """Return a small part of a data set."""
-    data = datasets.get_dataset(name, data_dir)
+    data = datasets.get_dataset(name, data_dir, seed)
     train, test = data.train.take(np.arange(TRAIN)), data.test.take(np.arange(TEST))
     return dataclasses.replace(data, train=train, test=test)
 
