@@ -26,6 +26,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 import types
 from typing import Any, Callable, Sequence
 
@@ -207,8 +208,12 @@ def take_part(port: int, command: Sequence[str]) -> int:
     code = 1
     try:
         code = _work(command) if role == "worker" else _serve()
-    finally:
-        member.done(code)
+    except Exception:
+        traceback.print_exc()
+    member.done(code)
+    if code:  # the scheduler ends the job, and MXNet's goodbye would wait for it for ever
+        sys.stdout.flush()
+        os._exit(code)
     return code
 
 
