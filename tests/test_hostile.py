@@ -37,7 +37,7 @@ def test_child_that_crashes_is_named_and_the_parent_lives():
 
 def test_child_has_a_bound_on_memory(files, monkeypatch):
     rehearse("classifiers:try_onnx", files["onnx"], source="some file")
-    monkeypatch.setattr(sandbox, "MEMORY", 2**27)
+    monkeypatch.setattr(sandbox, "MEMORY", 2**25)
     with pytest.raises(InputError, match=r"^some file (cannot be used|is damaged)"):
         rehearse("classifiers:try_onnx", files["onnx"], source="some file")
 
