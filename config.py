@@ -231,7 +231,7 @@ PRESETS: Mapping[str, Preset] = {
             "model": "densenet_bc40_k16",
             "depth": 16,
             "dataset": "shapes",
-            "epochs": 3,
+            "epochs": 6,
             "lr_schedule": "cosine",
             "val_size": 500,
         },
