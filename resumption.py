@@ -116,9 +116,10 @@ def restore(run: Run, checkpoint: Checkpoint | None) -> Progress:
 
 def _share(run: Run, progress: Progress) -> None:
     """Give the other workers what worker 0 has restored."""
-    place = np.array([progress.epoch, progress.step], np.float32)
+    # With the seconds, for a run that was stopped when nothing but validation was left of an epoch.
+    place = np.array([progress.epoch, progress.step, progress.seconds], np.float32)
     place = run.workers.broadcast([place], 1)[0]
-    progress.epoch, progress.step = int(place[0]), int(place[1])
+    progress.epoch, progress.step, progress.seconds = int(place[0]), int(place[1]), float(place[2])
     if not place.any():
         return
     parameters = named_parameters(run.net)
