@@ -16,7 +16,7 @@ import numpy as np
 from errors import InputError, nearest
 from models import densenet as _densenet
 from models import resnet as _resnet
-from models.layers import portable
+from models.tracing import portable
 
 ALIASES = {
     "densenet": "densenet_bc100_k12",

@@ -11,19 +11,22 @@ from typing import Any
 
 from runtime import mx
 
+from mxnet import autograd
 from mxnet.gluon import nn
 
 from errors import InputError
 from models.layers import (
+    IMAGE,
     BNReLU,
+    Conv,
     SqueezeExcitation,
-    aligned,
     concat,
-    conv,
     dense,
     global_average,
 )
-from models.recompute import RecomputedDenseBlock, Segment, recomputes
+from models.padding import aligned
+from models.recompute import RecomputedDenseNet
+from models.tracing import Graph, on_cpu
 
 # ----------------------------------------------------------------------------- blocks
 
@@ -36,8 +39,8 @@ class DenseLayer(nn.HybridBlock):
 
     Parameters
     ----------
-    channels : int
-        C of the input (N, C, H, W).
+    parts : tuple of int
+        Widths of the features that the input (N, C, H, W) is a concatenation of.
     growth_rate : int
         k, the channels of the output (N, k, H, W).
     bottleneck : bool
@@ -53,7 +56,7 @@ class DenseLayer(nn.HybridBlock):
 
     def __init__(
         self,
-        channels,
+        parts,
         growth_rate,
         bottleneck,
         dropout,
@@ -66,15 +69,15 @@ class DenseLayer(nn.HybridBlock):
         with self.name_scope():
             self.reduce = nn.HybridSequential()
             self.expand = nn.HybridSequential()
-            self.reduce.add(BNReLU(channels, blocked))
+            self.reduce.add(BNReLU(*parts, blocked=blocked))
             if bottleneck:
                 width = bn_size * growth_rate
-                self.reduce.add(conv(width, channels, kernel=1))
+                self.reduce.add(Conv(width, *parts, kernel=1))
                 if dropout:
                     self.expand.add(nn.Dropout(dropout))
-                self.expand.add(BNReLU(width, blocked), conv(growth_rate, width, kernel=3))
+                self.expand.add(BNReLU(width, blocked=blocked), Conv(growth_rate, width, kernel=3))
             else:
-                self.reduce.add(conv(growth_rate, channels, kernel=3))
+                self.reduce.add(Conv(growth_rate, *parts, kernel=3))
             if dropout:
                 self.expand.add(nn.Dropout(dropout))
             if squeeze_excitation:
@@ -94,54 +97,42 @@ class DenseBlock(nn.HybridBlock):
         C of the input.
     growth_rate : int
         k.
-    memory_efficient : bool, default False
-        Compute concatenations, BatchNorm and ReLU again in the backward pass instead of keeping
-        them; the function, the parameters and the gradients are the same.
     **options
         Of `DenseLayer`.
+
+    Attributes
+    ----------
+    parts : tuple of int
+        Widths of what the output is a concatenation of: the input, then each layer's features.
     """
 
-    def __init__(self, layers, channels, growth_rate, memory_efficient=False, **options):
+    def __init__(self, layers, channels, growth_rate, **options):
         super().__init__()
-        self.memory_efficient = memory_efficient
         # Squeeze-and-excitation's products come in the plain layout.
         self.blocked = aligned(channels, growth_rate) and not options["squeeze_excitation"]
+        self.parts = (channels, *[growth_rate] * layers)
         with self.name_scope():
             self.layers = nn.HybridSequential()
             for i in range(layers):
-                width = channels + i * growth_rate
-                fuse = self.blocked and not memory_efficient
-                self.layers.add(DenseLayer(width, growth_rate, blocked=fuse, **options))
-
-        if memory_efficient:
-            self.segments = [
-                (Segment(layer.reduce), Segment(layer.expand)) for layer in self.layers
-            ]
-
-    def hybridize(self, active=True, **options):
-        """Hybridize, unless memory-efficient: static buffers would keep what must not be kept."""
-        super().hybridize(active and not self.memory_efficient, **options)
-
-    def forward(self, x):
-        """Return the block's output for x."""
-        if recomputes(self, x):
-            return RecomputedDenseBlock(self)(x)
-        return super().forward(x)
+                parts = self.parts[: i + 1]
+                self.layers.add(DenseLayer(parts, growth_rate, blocked=self.blocked, **options))
 
     def hybrid_forward(self, F, x):
+        features = [x]
         for layer in self.layers:
-            x = concat(F, [x, layer(x)], self.blocked)
+            features.append(layer(x))
+            x = concat(F, features, self.blocked)
         return x
 
 
 class Transition(nn.HybridBlock):
     """BN, ReLU, 1×1 conv, 2×2 average pool: (N, C, H, W) → (N, channels, H/2, W/2)."""
 
-    def __init__(self, in_channels, channels, dropout, blocked, **kwargs):
+    def __init__(self, parts, channels, dropout, blocked, **kwargs):
         super().__init__(**kwargs)
         with self.name_scope():
-            self.norm = BNReLU(in_channels, blocked and aligned(channels))
-            self.conv = conv(channels, in_channels, kernel=1)
+            self.norm = BNReLU(*parts, blocked=blocked and aligned(channels))
+            self.conv = Conv(channels, *parts, kernel=1)
             self.dropout = nn.Dropout(dropout)
 
     def hybrid_forward(self, F, x):
@@ -206,7 +197,6 @@ class DenseNet(nn.HybridBlock):
             raise InputError(f"dropout must be in [0, 1), not {dropout}")
         plain = not bottleneck and compression == 1
         channels = init_channels or (16 if plain else 2 * growth_rate)
-        self.memory_efficient = memory_efficient
         options = {
             "bottleneck": bottleneck,
             "dropout": dropout,
@@ -214,33 +204,44 @@ class DenseNet(nn.HybridBlock):
         }
         with self.name_scope():
             self.features = nn.HybridSequential()
-            self.features.add(conv(channels, 3, kernel=3))
+            self.features.add(Conv(channels, *IMAGE, kernel=3))
             for layers in block_config[:-1]:
-                block = DenseBlock(layers, channels, growth_rate, memory_efficient, **options)
-                channels += layers * growth_rate
-                kept = int(channels * compression)
-                self.features.add(block, Transition(channels, kept, dropout, block.blocked))
-                channels = kept
-            last = DenseBlock(block_config[-1], channels, growth_rate, memory_efficient, **options)
-            channels += block_config[-1] * growth_rate
-            self.features.add(last, BNReLU(channels, last.blocked))
-            self.output = dense(classes, channels)
+                block = DenseBlock(layers, channels, growth_rate, **options)
+                channels = int(sum(block.parts) * compression)
+                self.features.add(block, Transition(block.parts, channels, dropout, block.blocked))
+            last = DenseBlock(block_config[-1], channels, growth_rate, **options)
+            self.features.add(last, BNReLU(*last.parts, blocked=last.blocked))
+            self.output = dense(classes, sum(last.parts))
+        self._parts = last.parts
+        # Squeeze-and-excitation's products would leave oneDNN's blocks anyway.
+        self._pads = not (squeeze_excitation or last.blocked)
+        self._graph = Graph(self, self.collect_params(), self._pads)
+        self._recomputed = None
+        if memory_efficient:
+            # Dropout leaves oneDNN's blocks, and a piece's gradient comes in other ones then.
+            self._recomputed = RecomputedDenseNet(self, pads=self._pads, fuses=not dropout)
+
+    def hybridize(self, active=True, **options):
+        """Hybridize, by a `Graph` too."""
+        super().hybridize(active, **options)
+        self._graph = Graph(self, self.collect_params(), self._pads, **options)
 
     def forward(self, x):
         """Return the logits of x."""
-        if self.memory_efficient and not isinstance(x, mx.sym.Symbol):
-            # Backward, in its thread, updates running statistics; an operator that waited here for
-            # them and for parameters, which wait for that backward, would stop it for ever.
-            mx.nd.waitall()
-        if not recomputes(self, x):
+        if isinstance(x, mx.sym.Symbol):
             return super().forward(x)
-        with x.ctx:  # plain Python, because a graph would keep what the blocks are to recompute
-            for layer in self.features:
-                x = layer(x)
-            return self.output(global_average(mx.nd, x))
+        if self._recomputed and autograd.is_recording() and autograd.is_training():
+            return self._recomputed(x)
+        if self._active and self._pads and on_cpu(x.ctx):
+            return self._graph(x)
+        return super().forward(x)
 
     def hybrid_forward(self, F, x):
-        return self.output(global_average(F, self.features(x)))
+        return self.classify(F, self.features(x))
+
+    def classify(self, F, features):
+        """Map features, (N, C, H, W), to logits."""
+        return self.output(global_average(F, features, *self._parts))
 
 
 # ----------------------------------------------------------------------------- variants

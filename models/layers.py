@@ -7,47 +7,16 @@ that; parameters have the same names and shapes in every form, so checkpoints do
 
 from __future__ import annotations
 
-import contextlib
-import os
-import threading
-
 from runtime import mx
 
 from mxnet.gluon import nn
 
-BLOCK = 16  # channels in a oneDNN block with AVX-512; a multiple of the 8 of AVX2
+from models.padding import aligned, pad, padded, strip
+from models.tracing import current_trace, on_cpu, pads_channels
+
+IMAGE = (3,)  # channels of what a net reads, which no layer before it can pad
 BN_EPSILON = 1e-5  # Torch's, which both papers used
 BN_MOMENTUM = 0.9
-
-# Users turn oneDNN off to look for its bugs; MXNet's fused operators then do not exist.
-_ONEDNN = os.environ.get("MXNET_MKLDNN_ENABLED", "1") != "0"
-_graph = threading.local()
-
-
-@contextlib.contextmanager
-def portable():
-    """Within this context nets are traced with operators that every device and ONNX have."""
-    previous = getattr(_graph, "portable", False)
-    _graph.portable = True
-    try:
-        yield
-    finally:
-        _graph.portable = previous
-
-
-def on_cpu():
-    """Whether the layer now running or being traced may use the forms made for a CPU.
-
-    Gluon enters the context of a block's input before it runs or traces the block, so the current
-    context is that of the data.
-    """
-    device = mx.context.current_context().device_type
-    return _ONEDNN and device == "cpu" and not getattr(_graph, "portable", False)
-
-
-def aligned(*channels):
-    """Whether all these channel counts fill whole oneDNN blocks."""
-    return all(count % BLOCK == 0 for count in channels)
 
 
 def concat(F, features, blocked):
@@ -67,7 +36,7 @@ def concat(F, features, blocked):
     NDArray or Symbol
         Shape (N, sum of C_i, H, W).
     """
-    if blocked or not on_cpu():
+    if blocked or pads_channels() or not on_cpu():
         return F.concat(*features, dim=1)
     # Where a part does not fill whole blocks, the 4-D form dies in the backward pass on a CPU
     # ("could not construct a sub-memory", or SIGFPE); the 3-D form is safe.
@@ -80,13 +49,24 @@ def relu(F, x):
     return F.Activation(x, act_type="relu")
 
 
-def global_average(F, x):
+def global_average(F, x, *parts):
     """Average over space, (N, C, H, W) → (N, C).
 
     Not by global pooling: on a CPU its gradient comes in a layout that sends the BatchNorm before
     it to oneDNN's reference implementation.
+
+    Parameters
+    ----------
+    F : module
+        `mxnet.nd` or `mxnet.sym`.
+    x : NDArray or Symbol
+    *parts : int
+        Widths of the parts that x is a concatenation of, if they may be padded.
     """
-    return F.mean(x, axis=(2, 3))
+    x = F.mean(x, axis=(2, 3))
+    if pads_channels():
+        x = F.reshape(strip(F, F.expand_dims(x, axis=2), parts), (0, -1))
+    return x
 
 
 class BNReLU(nn.HybridBlock):
@@ -94,8 +74,8 @@ class BNReLU(nn.HybridBlock):
 
     Parameters
     ----------
-    channels : int
-        C of the input (N, C, H, W).
+    *parts : int
+        Widths of the parts that the input (N, C, H, W) is a concatenation of.
     blocked : bool, default True
         Whether input and gradient come in oneDNN's blocked layout. Where they do not, the fused
         operator cannot be created, or returns a wrong gradient: its mask of the ReLU is laid out
@@ -103,11 +83,12 @@ class BNReLU(nn.HybridBlock):
         concatenated, after squeeze-and-excitation, or outside a graph.
     """
 
-    def __init__(self, channels, blocked=True, **kwargs):
+    def __init__(self, *parts, blocked=True, **kwargs):
         super().__init__(**kwargs)
-        self._fuse = blocked and aligned(channels)
+        self._parts = parts
+        self._fuse = blocked and aligned(*parts)
         with self.name_scope():
-            shape = (channels,)
+            shape = (sum(parts),)
             self.gamma = self.params.get("gamma", shape=shape, init="ones")
             self.beta = self.params.get("beta", shape=shape, init="zeros")
             self.running_mean = self.params.get(
@@ -122,10 +103,54 @@ class BNReLU(nn.HybridBlock):
         super().cast("float32" if str(dtype) == "float16" else dtype)
 
     def hybrid_forward(self, F, x, gamma, beta, running_mean, running_var):
-        options = {"eps": BN_EPSILON, "momentum": BN_MOMENTUM, "fix_gamma": False}
-        if self._fuse and F is mx.sym and on_cpu():
-            return F.contrib.BatchNormWithReLU(x, gamma, beta, running_mean, running_var, **options)
-        return relu(F, F.BatchNorm(x, gamma, beta, running_mean, running_var, **options))
+        trace = current_trace()
+        if trace:
+            return self._trace(F, trace, x, gamma, beta, running_mean, running_var)
+        options = {"eps": BN_EPSILON, "momentum": BN_MOMENTUM}
+        return self._normalise(F, x, gamma, beta, running_mean, running_var, **options)
+
+    def _normalise(self, F, x, gamma, beta, mean, var, **options):
+        trace = current_trace()
+        fuse = self._fuse or pads_channels()
+        if fuse and (trace is None or trace.fuses) and F is mx.sym and on_cpu():
+            return F.contrib.BatchNormWithReLU(
+                x, gamma, beta, mean, var, fix_gamma=False, **options
+            )
+        y = F.BatchNorm(x, gamma, beta, mean, var, fix_gamma=False, **options)
+        return [relu(F, y[0]), *y[1:]] if options.get("output_mean_var") else relu(F, y)
+
+    def _trace(self, F, trace, x, scale, shift, running_mean, running_var):
+        """Normalise within a `Graph`, which moves the running statistics on itself."""
+        if trace.training:
+            options = {"eps": BN_EPSILON, "output_mean_var": True}
+        else:
+            options = {"eps": 0, "use_global_stats": True}
+            scale = scale * F.rsqrt(running_var + BN_EPSILON)
+            shift = shift - scale * running_mean
+        channels = sum(self._parts)
+        if trace.pads:
+            channels = padded(self._parts)
+            scale, shift = self._together(F, pad, scale, shift)
+        mean = trace.constant(f"{self.prefix}zeros", channels, 0)
+        var = trace.constant(f"{self.prefix}ones", channels, 1)
+        y = self._normalise(F, x, scale, shift, mean, var, **options)
+        if trace.training:
+            y, mean, deviation = y
+            var = F.reciprocal(F.square(deviation)) - BN_EPSILON  # MXNet gives 1 / deviation
+            if trace.pads:
+                mean, var = self._together(F, strip, mean, var)
+            for old, new, parameter in (
+                (running_mean, mean, self.running_mean),
+                (running_var, var, self.running_var),
+            ):
+                new = BN_MOMENTUM * old + (1 - BN_MOMENTUM) * new
+                trace.statistics.append((parameter, new))
+        return y
+
+    def _together(self, F, change, *vectors):
+        """Pad or strip vectors of one number a channel."""
+        rows = change(F, F.expand_dims(F.stack(*vectors), axis=2), self._parts)
+        return [F.reshape(row, (-1,)) for row in F.split(rows, len(vectors), axis=0)]
 
 
 class SqueezeExcitation(nn.HybridBlock):
@@ -153,20 +178,42 @@ class SqueezeExcitation(nn.HybridBlock):
         return F.broadcast_mul(x, F.reshape(F.sigmoid(scale), (0, 0, 1, 1)))
 
 
-def conv(channels, in_channels, kernel, stride=1):
+class Conv(nn.Conv2D):
     """Convolution without bias, padded to keep the size at stride 1.
 
     Weights start from N(0, √(2 / (kernel² · channels))), the rule of both papers' code.
+
+    Parameters
+    ----------
+    channels : int
+        Of the output.
+    *parts : int
+        Widths of the parts that the input is a concatenation of.
+    kernel : int
+    stride : int, default 1
     """
-    return nn.Conv2D(
-        channels,
-        kernel_size=kernel,
-        strides=stride,
-        padding=kernel // 2,
-        use_bias=False,
-        in_channels=in_channels,
-        weight_initializer=mx.init.Xavier(rnd_type="gaussian", factor_type="out", magnitude=2),
-    )
+
+    def __init__(self, channels, *parts, kernel, stride=1):
+        self._parts = parts
+        super().__init__(
+            channels,
+            kernel_size=kernel,
+            strides=stride,
+            padding=kernel // 2,
+            use_bias=False,
+            in_channels=sum(parts),
+            weight_initializer=mx.init.Xavier(rnd_type="gaussian", factor_type="out", magnitude=2),
+        )
+
+    def hybrid_forward(self, F, x, weight):
+        if not pads_channels() or aligned(self._channels, *self._parts):
+            return super().hybrid_forward(F, x, weight)
+        if self._parts != IMAGE:
+            weight = pad(F, F.reshape(weight, (0, 0, -1)), self._parts)
+        weight = pad(F, F.reshape(weight, (1, self._channels, -1)), (self._channels,))
+        filters = padded([self._channels])
+        weight = F.reshape(weight, (filters, -1, *self._kwargs["kernel"]))
+        return F.Convolution(x, weight, **{**self._kwargs, "num_filter": filters})
 
 
 def dense(units, in_units):

@@ -6,6 +6,8 @@ https://arxiv.org/abs/1707.06990.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import threading
 
 from runtime import mx
@@ -13,48 +15,80 @@ from runtime import mx
 from mxnet import autograd
 
 from models.layers import concat
+from models.tracing import Graph
 
 
-def recomputes(block, x):
-    """Whether this forward pass of a block or net is one that its gradient will recompute."""
-    return block.memory_efficient and autograd.is_recording() and isinstance(x, mx.nd.NDArray)
+def return_freed_memory():
+    """Let glibc give memory back to the system when an array of a megabyte or more is freed.
+
+    Left to itself it learns to keep such arrays, and holes between those that a backward pass still
+    needs are too small for the next, larger, concatenation: half of what is saved would be lost.
+    """
+    mmap_threshold = -3  # M_MMAP_THRESHOLD of malloc.h
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
+        ctypes.CDLL(None).mallopt(mmap_threshold, 1 << 20)
 
 
-class Segment:
-    """A block as a function of its input and of given arrays in place of its parameters.
+class RecomputedDenseNet:
+    """A DenseNet's training pass, piece by piece.
 
     Parameters
     ----------
-    block : HybridSequential
-        One input, one output, both on the same device; if empty, the identity.
+    net : DenseNet
+    **options
+        Of `Graph`: ``pads`` and ``fuses``.
     """
 
-    def __init__(self, block):
-        self.block = block
-        self.parameters = block.collect_params()
-        self.traces = {}  # of a device type: the graph, and the names of its inputs
+    def __init__(self, net, **options):
+        return_freed_memory()
+        *body, norm = net.features
+        self.pieces = [
+            RecomputedDenseBlock(piece, **options)
+            if hasattr(piece, "layers")
+            else Graph(piece, piece.collect_params(), **options)
+            for piece in body
+        ]
+        parameters = norm.collect_params()
+        parameters.update(net.output.collect_params())
+        self.pieces.append(Graph(lambda x: net.classify(mx.sym, norm(x)), parameters, **options))
 
-    def __call__(self, x, arrays):
-        """Run the block on x.
+    def __call__(self, x):
+        """Return the logits of x, under `autograd.record`."""
+        for piece in self.pieces:
+            x = piece(x)
+        return x
 
-        Parameters
-        ----------
-        x : NDArray
-        arrays : dict of str to NDArray
-            By name; a parameter that is not in it takes part with its own data.
-        """
-        if not len(self.block):
-            return x
-        graph, names = self._trace(x.ctx)
-        given = {"data": x, **arrays}
-        return graph(*[given[n] if n in given else self.parameters[n].data(x.ctx) for n in names])
 
-    def _trace(self, ctx):
-        if ctx.device_type not in self.traces:
-            with ctx:
-                symbol = self.block(mx.sym.var("data"))
-            self.traces[ctx.device_type] = (mx.nd.CachedOp(symbol), symbol.list_inputs())
-        return self.traces[ctx.device_type]
+class RecomputedDenseBlock:
+    """A dense block that keeps no concatenation, and no BatchNorm or ReLU of one.
+
+    Its activation memory grows with the number of layers instead of its square: a layer keeps its
+    first convolution's output and what follows (`DenseLayer.expand`); what comes before is computed
+    again, from the features, when its gradient is due. Dropout comes after the first convolution,
+    so its masks are never drawn twice.
+
+    Parameters
+    ----------
+    block : DenseBlock
+    **options
+        Of `Graph`: ``pads`` and ``fuses``.
+    """
+
+    def __init__(self, block, **options):
+        def graph(sequence):
+            parameters = sequence.collect_params()
+            return Graph(sequence, parameters, reruns=True, **options) if len(sequence) else None
+
+        self.layers = [(graph(layer.reduce), graph(layer.expand)) for layer in block.layers]
+        parameters = block.collect_params().values()
+        self.parameters = [p for p in parameters if p.grad_req != "null"]
+        self.statistics = [p for p in parameters if p.grad_req == "null"]
+        self.blocked = block.blocked or options["pads"]
+
+    def __call__(self, x):
+        """Map x, (N, C, H, W), to the block's output, under `autograd.record`."""
+        # A Function cannot add to a gradient (grad_req 'add'), but the copy's own backward can.
+        return _Pass(self)(x, *[mx.nd.identity(p.data(x.ctx)) for p in self.parameters])
 
 
 def leaf(x):
@@ -67,41 +101,29 @@ def leaf(x):
 _one_backward = threading.Lock()
 
 
-class RecomputedDenseBlock(autograd.Function):
-    """A dense block that keeps no concatenation, and no BatchNorm or ReLU of one.
-
-    Its activation memory grows with the number of layers instead of its square: a layer keeps its
-    first convolution's output and what follows (`DenseLayer.expand`); what comes before is computed
-    again, from the features, when its gradient is due. Dropout comes after the first convolution,
-    so its masks are never drawn twice.
+class _Pass(autograd.Function):
+    """One forward and backward pass of a `RecomputedDenseBlock`.
 
     MXNet runs `backward` in a thread of its own, while the caller may go on to update the
-    parameters. So both passes compute on copies of them: an operator that waited here for a
-    parameter under update, which waits for this gradient, would wait for ever.
-
-    Parameters
-    ----------
-    block : DenseBlock
+    parameters and begin the next forward pass. So both passes compute on copies of parameters and
+    running statistics: an operator that waited here for one under update, which waits for this
+    gradient, would wait for ever.
     """
 
     def __init__(self, block):
         super().__init__()
-        self.segments = block.segments
-        self.trainable = [p for p in block.collect_params().values() if p.grad_req != "null"]
-        self.blocked = block.blocked
-
-    def __call__(self, x):
-        """Map x, (N, C, H, W), to the block's output, under `autograd.record`."""
-        # Function cannot add to a gradient (grad_req 'add'), but the copy's own backward can.
-        return super().__call__(x, *[mx.nd.identity(p.data(x.ctx)) for p in self.trainable])
+        self.block = block
 
     def forward(self, x, *copies):
-        self.copies = {p.name: leaf(copy) for p, copy in zip(self.trainable, copies)}
+        names = (parameter.name for parameter in self.block.parameters)
+        self.trained = {name: leaf(copy) for name, copy in zip(names, copies)}
+        statistics = {p.name: mx.nd.identity(p.data(x.ctx)) for p in self.block.statistics}
+        self.copies = {**self.trained, **statistics}
         self.features, self.tapes = [x], []
-        for reduce, expand in self.segments:
+        for reduce, expand in self.block.layers:
             reduced = leaf(reduce(self._concat(), self.copies))
             with autograd.record():
-                new = expand(reduced, self.copies)
+                new = expand(reduced, self.copies) if expand else reduced
             self.tapes.append((reduced, new))
             self.features.append(new.detach())
         return self._concat()
@@ -112,31 +134,30 @@ class RecomputedDenseBlock(autograd.Function):
 
     def _backward(self, grad):
         gradients = {}
-        for reduce, expand in reversed(self.segments):
+        for reduce, expand in reversed(self.block.layers):
             self.features.pop()
             x = leaf(self._concat())
             width = x.shape[1]
             grad_new = mx.nd.slice_axis(grad, axis=1, begin=width, end=None)
             grad = mx.nd.slice_axis(grad, axis=1, begin=0, end=width)
             reduced, new = self.tapes.pop()
-            grad_reduced = self._grad(new, grad_new, reduced, expand, gradients)
+            if expand:
+                grad_new = self._grad(new, grad_new, reduced, expand, gradients)
             with autograd.record():
-                reduced = reduce(x, self.copies)
-            grad = grad + self._grad(reduced, grad_reduced, x, reduce, gradients)
-        result = (grad, *(gradients[p.name] for p in self.trainable))
+                reduced = reduce(x, self.copies, update=False)
+            grad = grad + self._grad(reduced, grad_new, x, reduce, gradients)
+        result = (grad, *(gradients[parameter.name] for parameter in self.block.parameters))
         for array in result:
             array.wait_to_read()  # MXNet may otherwise go on before they are written
         return result
 
     def _concat(self):
-        return concat(mx.nd, self.features, self.blocked)
+        return concat(mx.nd, self.features, self.block.blocked)
 
-    def _grad(self, head, grad_head, x, segment, gradients):
-        """Return the gradient of x, and put those of the segment's parameters into `gradients`."""
-        if head is x:  # an empty segment
-            return grad_head
-        names = [name for name in segment.parameters if name in self.copies]
-        variables = [x, *(self.copies[name] for name in names)]
+    def _grad(self, head, grad_head, x, graph, gradients):
+        """Return the gradient of x, and put those of the graph's parameters into `gradients`."""
+        names = [name for name in graph.parameters if name in self.trained]
+        variables = [x, *(self.trained[name] for name in names)]
         grad_x, *rest = autograd.grad([head], variables, head_grads=[grad_head])
         gradients.update(zip(names, rest))
         return grad_x

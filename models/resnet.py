@@ -20,9 +20,10 @@ from errors import InputError
 from models.layers import (
     BN_EPSILON,
     BN_MOMENTUM,
+    IMAGE,
     BNReLU,
+    Conv,
     SqueezeExcitation,
-    conv,
     dense,
     global_average,
     relu,
@@ -140,9 +141,9 @@ def basic_block(in_channels, channels, stride, projection, squeeze_excitation, s
     """Build conv, BN, ReLU, conv, BN beside a shortcut; add, ReLU (He et al. 2015)."""
     branch = nn.HybridSequential()
     branch.add(
-        conv(channels, in_channels, kernel=3, stride=stride),
+        Conv(channels, in_channels, kernel=3, stride=stride),
         BNReLU(channels),
-        conv(channels, channels, kernel=3),
+        Conv(channels, channels, kernel=3),
         norm(channels),
     )
     if squeeze_excitation:
@@ -151,7 +152,7 @@ def basic_block(in_channels, channels, stride, projection, squeeze_excitation, s
     if in_channels != channels:
         if projection:
             shortcut = nn.HybridSequential()
-            shortcut.add(conv(channels, in_channels, kernel=1, stride=stride), norm(channels))
+            shortcut.add(Conv(channels, in_channels, kernel=1, stride=stride), norm(channels))
         else:
             shortcut = Shortcut()
     return ResidualBlock(branch, shortcut, survival_prob=survival_prob)
@@ -167,16 +168,16 @@ def bottleneck_block(in_channels, channels, stride, squeeze_excitation, survival
     blocked = survival_prob == 1 and not squeeze_excitation
     branch, before, shortcut = nn.HybridSequential(), None, None
     if in_channels != channels:
-        before = BNReLU(in_channels, blocked)
-        shortcut = conv(channels, in_channels, kernel=1, stride=stride)
+        before = BNReLU(in_channels, blocked=blocked)
+        shortcut = Conv(channels, in_channels, kernel=1, stride=stride)
     else:
-        branch.add(BNReLU(in_channels, blocked))
+        branch.add(BNReLU(in_channels, blocked=blocked))
     branch.add(
-        conv(width, in_channels, kernel=1),
+        Conv(width, in_channels, kernel=1),
         BNReLU(width),
-        conv(width, width, kernel=3, stride=stride),
+        Conv(width, width, kernel=3, stride=stride),
         BNReLU(width),
-        conv(channels, width, kernel=1),
+        Conv(channels, width, kernel=1),
     )
     if squeeze_excitation:
         branch.add(SqueezeExcitation(channels))
@@ -237,7 +238,7 @@ class ResNet(nn.HybridBlock):
         survival = iter(self.survival_probs)
         with self.name_scope():
             self.features = nn.HybridSequential()
-            self.features.add(conv(channels[0], 3, kernel=3))
+            self.features.add(Conv(channels[0], *IMAGE, kernel=3))
             if not bottleneck:
                 self.features.add(BNReLU(channels[0]))
             width = channels[0]
@@ -253,7 +254,7 @@ class ResNet(nn.HybridBlock):
                     width = channels[group + 1]
             if bottleneck:
                 blocked = final_survival_prob == 1 and not squeeze_excitation
-                self.features.add(BNReLU(width, blocked))
+                self.features.add(BNReLU(width, blocked=blocked))
             self.output = dense(classes, width)
 
     def forward(self, x):

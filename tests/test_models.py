@@ -21,7 +21,7 @@ from models import (
     list_models,
     portable_symbol,
 )
-from models.layers import portable
+from models.tracing import portable
 
 # From the papers' architectures; agree with their rounded figures.
 PLAIN, B, C, BC = (False, 1.0), (True, 1.0), (False, 0.5), (True, 0.5)
@@ -56,6 +56,7 @@ SMALL: list[tuple[str, dict[str, Any]]] = [
     ("densenet_bc40_k16", {"depth": 16}),
     ("densenet_bc40_k16", {"depth": 16, "growth_rate": 5, "dropout": 0.2}),
     ("densenet_bc40_k16", {"depth": 16, "growth_rate": 8}),
+    ("densenet_bc40_k16", {"depth": 16, "growth_rate": 12}),
     ("densenet_bc40_k16", {"depth": 16, "growth_rate": 36}),
     ("densenet_bc40_k16", {"depth": 16, "growth_rate": 24, "memory_efficient": True}),
     ("se_densenet_bc40_k16", {"depth": 16}),
@@ -100,6 +101,12 @@ def backward(net, n=4, step=0):
     return logits.asnumpy(), {
         name: p.grad().asnumpy() for name, p in parameters.items() if p.grad_req != "null"
     }
+
+
+def statistics(net):
+    """Return the running statistics by name."""
+    parameters = net._collect_params_with_prefix().items()
+    return {name: p.data().asnumpy() for name, p in parameters if "running" in name}
 
 
 def relative(a, b):
@@ -153,12 +160,15 @@ def test_a_training_step_reaches_every_parameter(name, options):
 @pytest.mark.parametrize(("name", "options"), SMALL, ids=NAMES)
 def test_hybridized_equals_imperative(name, options):
     options = {**options, "dropout": 0} if "dropout" in options else options  # masks would differ
-    logits, gradients = backward(build(name, hybrid=False, **options))
-    other = backward(build(name, **options))
+    nets = [build(name, hybrid=hybrid, **options) for hybrid in (False, True)]
+    (logits, gradients), other = (backward(net) for net in nets)
     np.testing.assert_allclose(other[0], logits, rtol=1e-4, atol=1e-5)
     # A ReLU input within rounding error of zero may fall on either side of it, so gradients of two
     # right forms can differ by more than rounding.
     assert relative(other[1], gradients) < 0.03
+    assert relative(statistics(nets[1]), statistics(nets[0])) < 1e-4
+    x, _ = images(3, seed=1)
+    np.testing.assert_allclose(nets[1](x).asnumpy(), nets[0](x).asnumpy(), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -194,8 +204,15 @@ def test_the_portable_symbol_equals_the_net_and_has_no_cpu_operator(name, option
 
 @pytest.mark.parametrize(
     "options",
-    [{"depth": 16}, {"depth": 16, "growth_rate": 12, "dropout": 0.2}, {"bottleneck": False}],
-    ids=["bc-k16", "bc-k12-dropout", "plain-bottleneck-less"],
+    [
+        {"depth": 16},
+        {"depth": 16, "dropout": 0.2},
+        {"depth": 16, "growth_rate": 12},
+        {"depth": 16, "growth_rate": 12, "dropout": 0.2},
+        {"bottleneck": False},
+        {"bottleneck": False, "growth_rate": 12},
+    ],
+    ids=["bc-k16", "bc-k16-dropout", "bc-k12", "bc-k12-dropout", "plain-k16", "plain-k12"],
 )
 def test_memory_efficient_densenets_are_the_same_nets(options):
     options = {"depth": 13, **options}
@@ -205,19 +222,13 @@ def test_memory_efficient_densenets_are_the_same_nets(options):
         a, b = backward(plain, step=step), backward(lean, step=step)
         np.testing.assert_allclose(b[0], a[0], rtol=1e-4, atol=1e-5)
         assert relative(b[1], a[1]) < 0.03
-    statistics = [
-        {
-            name: p.data().asnumpy()
-            for name, p in net._collect_params_with_prefix().items()
-            if "running" in name
-        }
-        for net in (plain, lean)
-    ]
-    assert relative(*statistics) < 1e-5
+    assert relative(statistics(lean), statistics(plain)) < 1e-5
 
 
-def test_memory_efficient_densenets_train_under_gluons_trainer_without_waiting():
-    nets = [build("densenet_bc40_k16", depth=16, memory_efficient=lean) for lean in (False, True)]
+@pytest.mark.parametrize("growth_rate", [12, 16])
+def test_memory_efficient_densenets_train_under_gluons_trainer_without_waiting(growth_rate):
+    options = {"depth": 16, "growth_rate": growth_rate}
+    nets = [build("densenet_bc40_k16", **options, memory_efficient=lean) for lean in (False, True)]
     outputs = []
     for net in nets:
         trainer = gluon.Trainer(net.collect_params(), "nag", {"learning_rate": 0.01})
