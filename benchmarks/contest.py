@@ -1,0 +1,180 @@
+"""Contenders measured in turn, each in a process of its own: what the comparing benchmarks share.
+
+A benchmark script runs itself once for each contender. That process prepares, takes a few steps to
+warm up, and then, whenever it is told to, takes a round of steps and says how long they took.
+Rounds alternate between the contenders: a machine whose speed drifts treats all alike.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+_PACKAGES = ("mxnet", "torch", "onnxruntime", "numpy")
+
+
+def serve(step: Callable[[], Any], warm_up: int = 2) -> None:
+    """Be a contender: take a round of steps for each number read from standard input.
+
+    Parameters
+    ----------
+    step : callable
+        Takes one step and returns when it is computed.
+    warm_up : int, default 2
+        Steps to take first.
+    """
+    for _ in range(warm_up):
+        step()
+    _answer(ready=True)
+    for line in sys.stdin:
+        start = time.perf_counter()
+        for _ in range(int(line)):
+            step()
+        seconds = time.perf_counter() - start
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        _answer(seconds=seconds, peak_mb=peak)
+
+
+def _answer(**facts: Any) -> None:
+    print("contest " + json.dumps(facts), flush=True)
+
+
+class Result(NamedTuple):
+    """What a contender did.
+
+    Attributes
+    ----------
+    seconds : list of float
+        A step's, one a round; empty if it failed.
+    peak_mb : float
+        Largest resident memory of its process.
+    fault : str
+        The last line that it printed before it failed, or "".
+    """
+
+    seconds: list[float]
+    peak_mb: float
+    fault: str
+
+    @property
+    def median(self) -> float:
+        """The median step, in seconds; infinite if it failed."""
+        return statistics.median(self.seconds) if self.seconds else float("inf")
+
+
+def compete(
+    commands: Mapping[str, Sequence[str]],
+    rounds: int,
+    steps: int,
+    threads: Mapping[str, int] | None = None,
+) -> dict[str, Result]:
+    """Measure contenders in turn.
+
+    Parameters
+    ----------
+    commands : mapping of str to sequence of str
+        By the contender's name: arguments to Python, beginning with a script that calls `serve`.
+    rounds, steps : int
+        Rounds, and steps in each.
+    threads : mapping of str to int, optional
+        ``OMP_NUM_THREADS`` of the contenders named; all cores for the others.
+
+    Returns
+    -------
+    dict of str to Result
+    """
+    running = {}
+    results = {name: Result([], 0.0, "") for name in commands}
+    for name, command in commands.items():
+        count = (threads or {}).get(name, cores())
+        running[name] = subprocess.Popen(
+            [sys.executable, *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": str(count)},
+        )
+        # One after the other: warming up, too, wants the machine to itself.
+        results[name] = _heard(running, name, results[name])
+    for _ in range(rounds):
+        for name, process in list(running.items()):
+            assert process.stdin is not None
+            process.stdin.write(f"{steps}\n")
+            process.stdin.flush()
+            results[name] = _heard(running, name, results[name], steps)
+    for process in running.values():
+        process.communicate()
+    return results
+
+
+def _heard(
+    running: dict[str, subprocess.Popen], name: str, result: Result, steps: int = 1
+) -> Result:
+    """Wait for a contender's answer; one that ended without is struck off."""
+    output, line = running[name].stdout, ""
+    assert output is not None
+    for text in output:
+        line = text.strip() or line
+        if line.startswith("contest "):
+            facts = json.loads(line[len("contest ") :])
+            taken = [facts["seconds"] / steps] if "seconds" in facts else []
+            return Result(result.seconds + taken, max(result.peak_mb, facts.get("peak_mb", 0)), "")
+    code = running.pop(name).wait()
+    fault = f"ended by signal {-code}" if code < 0 else line
+    return Result([], result.peak_mb, fault)
+
+
+def cores() -> int:
+    """Return the number of threads to give: that of physical cores."""
+    from runtime import physical_cores
+
+    return physical_cores()
+
+
+def describe_machine() -> str:
+    """Return processor, system and versions in one line."""
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    for line in info.read_text().splitlines() if info.exists() else ():
+        if line.startswith("model name"):
+            model = line.split(":", 1)[1].strip()
+            break
+    versions = []
+    for name in _PACKAGES:
+        try:
+            versions.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            continue
+    python = f"Python {platform.python_version()}"
+    return f"{model}, {cores()} threads, {platform.system()}; {python}, {', '.join(versions)}"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Return rows as a Markdown table, numbers to the right."""
+    texts = [[str(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(len(row[i]) for row in texts) for i in range(len(header))]
+    lines = [
+        "| " + " | ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) + " |"
+        for row in texts
+    ]
+    rule = "|" + "|".join(["-" * (widths[0] + 2), *("-" * (w + 1) + ":" for w in widths[1:])]) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def spread(values: Sequence[float], digits: int = 1) -> str:
+    """Return the median and the extremes."""
+    median, least, most = statistics.median(values), min(values), max(values)
+    return f"{median:.{digits}f} ({least:.{digits}f}–{most:.{digits}f})"

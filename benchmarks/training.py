@@ -1,0 +1,212 @@
+"""A training step on a CPU: this project's nets against PyTorch's and against textbook Gluon.
+
+    pip install -r benchmarks/requirements.txt
+    python benchmarks/training.py                              # seven nets, a quarter of an hour
+    python benchmarks/training.py resnet20 densenet_bc40_k16 --compile
+
+Batch 64, float32, forward, backward and optimizer (SGD with Nesterov momentum and weight decay);
+random images. PyTorch runs in its default layout, in channels_last, and with --compile through
+torch.compile as well; the best of them counts. Textbook Gluon has the threads that MXNet takes by
+itself: half of the processors. GFLOP/s count three forward passes' multiply-adds a step; the peak
+is the best of a few large matrix products.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any, Callable
+
+from contest import ROOT, compete, cores, describe_machine, serve, spread, table
+
+sys.path.insert(0, str(ROOT))
+
+BATCH = 64
+
+
+def _densenet(depth: int, growth_rate: int, bottleneck: bool) -> dict[str, Any]:
+    compression = 0.5 if bottleneck else 1.0
+    return {
+        "depth": depth,
+        "growth_rate": growth_rate,
+        "bottleneck": bottleneck,
+        "compression": compression,
+    }
+
+
+NETS: dict[str, tuple[str, dict[str, Any]]] = {
+    "resnet20": ("resnet", {"depth": 20}),
+    "resnet110": ("resnet", {"depth": 110}),
+    "densenet40_k12": ("densenet", _densenet(40, 12, False)),
+    "densenet_bc40_k12": ("densenet", _densenet(40, 12, True)),
+    "densenet_bc40_k16": ("densenet", _densenet(40, 16, True)),
+    "densenet_bc40_k48": ("densenet", _densenet(40, 48, True)),
+    "densenet_bc100_k12": ("densenet", _densenet(100, 12, True)),
+}
+LAYOUTS = ("PyTorch", "PyTorch channels_last", "PyTorch compiled")
+
+
+def ours(family: str, options: dict[str, Any]) -> Callable[[], None]:
+    """Return a step of this project's training."""
+    import models
+
+    return gluon_step(models.get_model(family, **options))
+
+
+def textbook(family: str, options: dict[str, Any]) -> Callable[[], None]:
+    """Return a step of the same net as a tutorial writes it."""
+    import textbook_nets
+
+    return gluon_step(getattr(textbook_nets, family)(**options))
+
+
+def gluon_step(net: Any) -> Callable[[], None]:
+    """Return a step of a Gluon net's training, by the project's own code."""
+    from runtime import mx
+
+    import numpy as np
+
+    import models
+    from config import make_config
+    from distributed import Workers
+    from optimisation import make_trainer, train_step
+
+    config = make_config(model="densenet", batch_size=BATCH, lr=0.001)
+    ctx = [mx.cpu()]
+    models.initialize(net, ctx, seed=0)
+    net.hybridize(static_alloc=True, static_shape=True)
+    trainer = make_trainer(net, config, ctx, Workers("device"))
+    rng = np.random.RandomState(0)
+    images = rng.randint(0, 256, (BATCH, 3, 32, 32)).astype(np.uint8)
+    targets = np.eye(10, dtype=np.float32)[rng.randint(0, 10, BATCH)]
+    mean, std = np.full(3, 120.0), np.full(3, 60.0)
+
+    def step() -> None:
+        train_step(net, trainer, images, targets, mean, std, ctx, config)
+        mx.nd.waitall()
+
+    return step
+
+
+def pytorch(layout: str, family: str, options: dict[str, Any]) -> Callable[[], None]:
+    """Return a step of the same net in PyTorch."""
+    import pytorch_nets
+    import torch
+
+    torch.set_num_threads(cores())
+    torch.manual_seed(0)
+    net: Any = {"resnet": pytorch_nets.ResNet, "densenet": pytorch_nets.DenseNet}[family](**options)
+    form = torch.channels_last if "channels_last" in layout else torch.contiguous_format
+    net = net.to(memory_format=form)
+    optimizer = torch.optim.SGD(
+        net.parameters(), 0.001, momentum=0.9, nesterov=True, weight_decay=1e-4
+    )
+    if "compiled" in layout:
+        net = torch.compile(net)
+    criterion = torch.nn.CrossEntropyLoss()
+    images = torch.randn(BATCH, 3, 32, 32).to(memory_format=form)
+    labels = torch.randint(0, 10, (BATCH,))
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        criterion(net(images), labels).backward()
+        optimizer.step()
+
+    return step
+
+
+def sgemm_peak() -> float:
+    """Measure GFLOP/s of large float32 matrix products: the best of MXNet's and PyTorch's."""
+    from runtime import mx
+
+    import torch
+
+    torch.set_num_threads(cores())
+    size = 3072
+    a, b = mx.nd.ones((size, size)), torch.ones(size, size)
+
+    def by_mxnet() -> None:
+        mx.nd.FullyConnected(a, a, num_hidden=size, no_bias=True).wait_to_read()
+
+    best = float("inf")
+    for product in (by_mxnet, lambda: torch.mm(b, b)):
+        product()
+        for _ in range(3):
+            start = time.perf_counter()
+            product()
+            best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best / 1e9
+
+
+def gigaflops(family: str, options: dict[str, Any]) -> float:
+    """Count a training step's operations for one image, in 10⁹."""
+    import models
+
+    net = models.get_model(family, **options)
+    return 3 * 2 * models.count_multiply_accumulates(net) / 1e9
+
+
+def contender(name: str, net: str) -> None:
+    """Be the contender of a name."""
+    family, options = NETS[net]
+    if name in LAYOUTS:
+        serve(pytorch(name, family, options))
+    else:
+        serve({"ours": ours, "textbook Gluon": textbook}[name](family, options))
+
+
+def main() -> None:
+    """Compare, or, with ``--contender``, be one of those compared."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("nets", nargs="*", default=list(NETS), metavar="NET", help=", ".join(NETS))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=2, help="a round")
+    parser.add_argument("--compile", action="store_true", help="torch.compile too; takes minutes")
+    parser.add_argument("--contender", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.nets if name not in NETS]
+    if unknown:
+        parser.error(f"unknown net {unknown[0]}: choose from {', '.join(NETS)}")
+    if arguments.contender:
+        contender(arguments.contender, arguments.nets[0])
+        return
+    peak = sgemm_peak()
+    print(f"{describe_machine()}; sgemm {peak:.0f} GFLOP/s")
+    print(
+        f"batch {BATCH}, {arguments.rounds} rounds of {arguments.steps} steps in turn", flush=True
+    )
+    names = ["ours", *LAYOUTS[: 3 if arguments.compile else 2], "textbook Gluon"]
+    rows = []
+    for net in arguments.nets:
+        commands = {name: [str(Path(__file__)), net, "--contender", name] for name in names}
+        results = compete(
+            commands, arguments.rounds, arguments.steps, {"textbook Gluon": max(1, cores() // 2)}
+        )
+        rival = min(LAYOUTS[: len(names) - 2], key=lambda name: results[name].median)
+        for name in names:
+            result = results[name]
+            if result.fault:
+                rows.append([net, name, result.fault[:40], "", "", "", ""])
+                continue
+            rates = [BATCH / seconds for seconds in result.seconds]
+            flops = gigaflops(*NETS[net]) * statistics.median(rates)
+            pairs = [b / a for a, b in zip(result.seconds, results[rival].seconds)]
+            rows.append(
+                [
+                    *(net, name, spread(rates)),
+                    *(f"{flops:.0f}", f"{100 * flops / peak:.0f} %", f"{result.peak_mb:.0f}"),
+                    spread(pairs, 2) if pairs else "",
+                ]
+            )
+        print(table(HEADER, [row for row in rows if row[0] == net]), flush=True)
+    print()
+    print(table(HEADER, rows))
+
+
+HEADER = ("net", "form", "images/s", "GFLOP/s", "of peak", "peak MB", "× best PyTorch")
+
+if __name__ == "__main__":
+    main()
