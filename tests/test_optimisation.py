@@ -14,6 +14,7 @@ from mxnet.gluon import nn
 from config import make_config
 from distributed import Workers
 from errors import InputError
+from models import get_model, initialize
 from optimisation import make_schedule, make_trainer, prepare_amp, train_step
 
 MEAN, STD = np.full(3, 120, "f"), np.full(3, 60, "f")
@@ -72,6 +73,23 @@ def test_devices_stay_equal_to_the_bit():
         first, *others = (copy.asnumpy() for copy in parameter.list_data())
         for other in others:
             np.testing.assert_array_equal(other, first)
+
+
+@pytest.mark.parametrize("memory_efficient", [False, True])
+def test_graphs_with_padded_channels_serve_several_devices(memory_efficient):
+    ctx, nets = [mx.cpu(0), mx.cpu(1)], []
+    for form in (False, True):  # run imperatively, channels are not padded
+        options = {"depth": 16, "growth_rate": 12, "memory_efficient": memory_efficient and form}
+        net = get_model("densenet_bc40_k16", **options)
+        initialize(net, ctx, seed=0)
+        net.hybridize(form, static_alloc=True, static_shape=True)
+        run_steps(ctx, steps=1, net=net)
+        nets.append(net._collect_params_with_prefix())
+    for name, parameter in nets[0].items():
+        for one, other in zip(parameter.list_data(), nets[1][name].list_data()):
+            np.testing.assert_allclose(other.asnumpy(), one.asnumpy(), rtol=0.01, atol=0.01)
+    first, second = nets[1]["features.1.layers.1.reduce.0.running_mean"].list_data()
+    assert np.abs(first.asnumpy() - second.asnumpy()).max() > 0  # each has its own
 
 
 def test_the_step_is_nesterovs():
