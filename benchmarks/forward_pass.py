@@ -1,8 +1,8 @@
 """Inference on a CPU: this project's nets against PyTorch's, and against their own ONNX files.
 
     pip install -r benchmarks/requirements.txt
-    python benchmarks/inference.py                 # seven nets, batch 1 and 256; ten minutes
-    python benchmarks/inference.py resnet20 --batch 256
+    python benchmarks/forward_pass.py                 # seven nets, batch 1 and 256; ten minutes
+    python benchmarks/forward_pass.py resnet20 --batch 256
 
 Float32 logits of random images; initial weights. PyTorch runs in its default layout and in
 channels_last, in inference mode; onnxruntime runs what `export.py --format onnx` writes.
