@@ -1,6 +1,6 @@
 """Put the best weights of a finished run among the pretrained ones, and measure them there.
 
-python -m pretrained runs/NAME
+python -m pretrained runs/NAME --note "images after one JPEG compression"
 """
 
 from __future__ import annotations
@@ -41,13 +41,15 @@ statistics to normalise by, the SHA-256 that is checked at loading, and the run'
 """
 
 
-def publish(run: str | Path) -> dict[str, Any]:
+def publish(run: str | Path, note: str = "") -> dict[str, Any]:
     """Add a run's best net to the pretrained ones, in place of what the model had.
 
     Parameters
     ----------
     run : path
         A finished run folder; its data is needed too, where it was.
+    note : str
+        What a reader of the table must know of the data.
 
     Returns
     -------
@@ -87,6 +89,7 @@ def publish(run: str | Path) -> dict[str, Any]:
         "minutes": round(results["train_seconds"] / 60, 1),
         "machine": f"{config['host']['processors']} processors, {config['devices']} device(s)",
         "preset": config["config"]["preset"],
+        "note": note,
         "facts": {**facts, "model": name},
     }
     rows = [each for each in pretrained.read_table() if each["model"] != name]
@@ -122,8 +125,9 @@ def _write_table(rows: Sequence[dict[str, Any]]) -> None:
     for row in rows:
         error, interval = (row["test"][key] for key in _ERROR)
         low, high = interval
+        data = ", ".join(filter(None, (row["facts"]["data"]["name"], row["note"])))
         lines.append(
-            f"| `{row['model']}` | {row['facts']['data']['name']} | {100 * error:.2f} "
+            f"| `{row['model']}` | {data} | {100 * error:.2f} "
             f"({100 * low:.2f} to {100 * high:.2f}) | {row['epochs']} | {row['minutes']:g} min, "
             f"{row['machine']}, preset `{row['preset']}` | {row['bytes']:,} bytes |\n"
         )
@@ -136,7 +140,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Publish what the command line names."""
     parser = argparse.ArgumentParser(description="Keep a run's weights as pretrained ones.")
     parser.add_argument("run", metavar="RUN", help="a finished run folder")
-    row = publish(parser.parse_args(argv).run)
+    parser.add_argument("--note", default="", help="what to say of the data in the table")
+    arguments = parser.parse_args(argv)
+    row = publish(arguments.run, arguments.note)
     print(f"{row['file']}: {100 * row['test']['top1_error']:.2f} % error, {row['bytes']:,} bytes")
 
 

@@ -60,12 +60,14 @@ def test_weights_reach_what_the_table_says(row):
 
 
 def test_published_run_is_rounded_measured_and_loaded_by_name(table, plain_run, capsys):
-    assert main([str(plain_run)]) == 0
+    assert main([str(plain_run), "--note", "images from a camera"]) == 0
     assert "error" in capsys.readouterr().out
     (row,) = json.loads((table / "table.json").read_text())
     assert row["model"] == "resnet20_sd"
     assert row["test"]["images"] == exported.TEST
-    assert "resnet20_sd" in (table / "README.md").read_text()
+    told = (table / "README.md").read_text()
+    assert "resnet20_sd" in told
+    assert "images from a camera" in told
     saved = read_params((table / row["file"]).read_bytes(), "file")
     assert {value.dtype for value in saved.values()} == {np.dtype("float16")}
     net = models.get_model("resnet20_sd", pretrained=True)
