@@ -1,4 +1,4 @@
-"""Pictures of what a classifier says: a confusion matrix, images with their probabilities."""
+"""Pictures of what a classifier says, a confusion matrix and images, and of what it listens to."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ _MAX_NAMED = 30  # classes whose names and counts can be read
 _MAX_IMAGES = 64
 
 
-def draw_confusion(confusion: np.ndarray, classes: Sequence[str], path: str | Path) -> None:
+def draw_confusion(
+    confusion: np.ndarray, classes: Sequence[str], path: str | Path | None = None
+) -> figures.Figure:
     """Draw a confusion matrix: shades are shares of the row, numbers are counts.
 
     Parameters
@@ -23,8 +25,12 @@ def draw_confusion(confusion: np.ndarray, classes: Sequence[str], path: str | Pa
         Integers, (classes, classes): rows are what images are, columns what they were taken for.
     classes : sequence of str
         Class names.
-    path : path
-        The picture; its suffix is the format.
+    path : path, optional
+        Where the picture goes; its suffix is the format.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
 
     Raises
     ------
@@ -53,7 +59,7 @@ def draw_confusion(confusion: np.ndarray, classes: Sequence[str], path: str | Pa
     bar = figure.colorbar(picture, ax=axes, shrink=0.8, label="share of the class, %")
     ticks = np.array([0, 1, 5, 10, 25, 50, 100])
     bar.set_ticks(np.sqrt(ticks / 100), labels=[str(tick) for tick in ticks])
-    _save(figure, path)
+    return _saved(figure, path)
 
 
 def draw_predictions(
@@ -61,8 +67,8 @@ def draw_predictions(
     names: Sequence[str],
     probabilities: np.ndarray,
     classes: Sequence[str],
-    path: str | Path,
-) -> None:
+    path: str | Path | None = None,
+) -> figures.Figure:
     """Draw images beside a bar for each of their most probable classes.
 
     Parameters
@@ -75,8 +81,12 @@ def draw_predictions(
         (N, classes).
     classes : sequence of str
         Class names.
-    path : path
-        The picture; its suffix is the format.
+    path : path, optional
+        Where the picture goes; its suffix is the format.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
 
     Raises
     ------
@@ -104,11 +114,45 @@ def draw_predictions(
         chart.set_xlim(0, 1)
         chart.set_xticks([0, 0.5, 1], ["0", "50", "100 %"], fontsize=7)
         chart.spines[["top", "right"]].set_visible(False)
-    _save(figure, path)
+    return _saved(figure, path)
 
 
-def _save(figure: figures.Figure, path: str | Path) -> None:
+def draw_sources(blocks: Sequence[np.ndarray]) -> figures.Figure:
+    """Draw which layers a DenseNet's layers use: its paper's figure 5, column by column.
+
+    Each target's weights are divided by the largest of them, since those of linear layers and of
+    convolutions differ in scale.
+
+    Parameters
+    ----------
+    blocks : sequence of numpy.ndarray
+        What `analysis.source_weights` returns.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure = figures.Figure(figsize=(12, 4), dpi=100, layout="constrained")
+    row = figure.subplots(1, len(blocks), squeeze=False)[0]
+    for number, (axes, matrix) in enumerate(zip(row, blocks), 1):
+        shares = matrix / np.nanmax(matrix, axis=0)
+        picture = axes.imshow(100 * shares, cmap="cividis", vmin=0, vmax=100)
+        layers = matrix.shape[1] - 1
+        ticks = np.arange(0, layers, -(-layers // 8))
+        follower = "linear" if number == len(blocks) else "transition"
+        axes.set_xticks([*ticks, layers], [*(ticks + 1), follower])
+        axes.set_yticks([*ticks, layers], ["input", *ticks[1:], layers])
+        axes.set_title(f"dense block {number}")
+        axes.set_xlabel("target: layer of the block, and what follows")
+    row[0].set_ylabel("source: layer of the block")
+    figure.colorbar(picture, ax=row, shrink=0.8, label="mean |weight|, % of the target's largest")
+    return figure
+
+
+def _saved(figure: figures.Figure, path: str | Path | None) -> figures.Figure:
     try:
-        figure.savefig(path, dpi=150)
+        if path is not None:
+            figure.savefig(path, dpi=150)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot write {path}: {error}") from error
+    return figure
