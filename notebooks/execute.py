@@ -1,0 +1,64 @@
+"""Run the walkthrough from top to bottom in a new kernel, and keep it with its outputs.
+
+    python notebooks/execute.py
+
+What depends on the machine or the moment is left out, so that a difference in git is one of
+content. `tests/test_notebook.py` runs the same, with fewer images, and keeps nothing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
+
+NOTEBOOK = Path(__file__).with_name("cifar10_walkthrough.ipynb")
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+
+def execute(timeout: int) -> Any:
+    """Run every cell, in the notebook's folder.
+
+    Parameters
+    ----------
+    timeout : int
+        Seconds for one cell.
+
+    Returns
+    -------
+    nbformat.NotebookNode
+        With outputs, and without metadata of the machine.
+
+    Raises
+    ------
+    nbclient.exceptions.CellExecutionError
+        If a cell raises.
+    """
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    place = {"metadata": {"path": str(NOTEBOOK.parent)}}
+    NotebookClient(
+        notebook, timeout=timeout, kernel_name="python3", record_timing=False, resources=place
+    ).execute()
+    notebook.metadata = nbformat.from_dict(METADATA)
+    for cell in notebook.cells:
+        cell.metadata = nbformat.from_dict({})
+        for output in cell.get("outputs", ()):
+            if "metadata" in output:
+                output.metadata = nbformat.from_dict({})
+    return notebook
+
+
+def main() -> None:
+    """Run the notebook and write it back."""
+    notebook = execute(timeout=300)
+    nbformat.write(notebook, NOTEBOOK)
+    print(f"{NOTEBOOK.name}: {NOTEBOOK.stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()
