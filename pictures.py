@@ -12,6 +12,7 @@ from errors import InputError
 
 _MAX_NAMED = 30  # classes whose names and counts can be read
 _MAX_IMAGES = 64
+_MAX_LAYERS = 8  # of a dense block, whose numbers can be read
 
 
 def draw_confusion(
@@ -138,6 +139,11 @@ def draw_sources(blocks: Sequence[np.ndarray]) -> figures.Figure:
         shares = matrix / np.nanmax(matrix, axis=0)
         picture = axes.imshow(100 * shares, cmap="cividis", vmin=0, vmax=100)
         layers = matrix.shape[1] - 1
+        for (source, target), share in np.ndenumerate(shares):
+            if layers <= _MAX_LAYERS and source <= target:
+                colour = "white" if share < 0.5 else "black"
+                text = f"{100 * share:.0f}"
+                axes.text(target, source, text, ha="center", va="center", color=colour, fontsize=8)
         ticks = np.arange(0, layers, -(-layers // 8))
         follower = "linear" if number == len(blocks) else "transition"
         axes.set_xticks([*ticks, layers], [*(ticks + 1), follower])

@@ -322,7 +322,8 @@ def plot_bars(panels: Mapping[str, Mapping[str, Mapping[str, float]]]) -> figure
         axes.set_xticks(range(len(groups)), groups)
         axes.set_ylabel(label)
         axes.margins(y=0.15)
-    row[0].legend(fontsize="small")
+        if len(names) > 1:
+            axes.legend(fontsize="small")
     return figure
 
 
