@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
-from errors import InputError, nearest
+from errors import InputError, Parser, nearest
 
 # Passed on to `models.get_model` where they are set.
 MODEL_OPTIONS = (
@@ -278,15 +278,10 @@ def make_config(**given: Any) -> Config:
     return Config(**values)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Any:
-        raise InputError(f"{message} (--help lists the flags)")
-
-
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of `train_cifar10.py`; only the flags given end up in its namespace."""
     rows = (f"  {name}: {p.source}.\n    {p.expects}." for name, p in PRESETS.items())
-    parser = _Parser(
+    parser = Parser(
         description="Train a DenseNet or a stochastic-depth ResNet on small images.",
         epilog="presets:\n" + "\n".join(rows),
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import functools
 import sys
-from typing import Callable, Iterable
+from typing import Callable, Iterable, NoReturn
 
 
 class InputError(ValueError):
     """A user's mistake or an unusable file; the message is one line: what, where, what to do."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that tells a mistake in one line, as everything else does, without all its flags."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (--help lists the flags)")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -7,7 +7,6 @@ python evaluate.py model.onnx --dataset cifar10 --plot confusion.png --json
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from typing import Any, Sequence
@@ -17,7 +16,7 @@ import numpy as np
 import datasets
 from classifiers import Classifier, open_classifier
 from datasets import Dataset, Split
-from errors import InputError, command_line
+from errors import InputError, Parser, command_line
 from inference import compute_logits
 from metrics import cross_entropy, measure, softmax
 from utils import contexts
@@ -234,7 +233,7 @@ def report(result: dict[str, Any]) -> str:
 @command_line
 def main(argv: Sequence[str] | None = None) -> None:
     """Evaluate what the command line names."""
-    parser = argparse.ArgumentParser(description="Measure classifiers on a split of images.")
+    parser = Parser(description="Measure classifiers on a split of images.")
     parser.add_argument(
         "models",
         nargs="+",

@@ -8,7 +8,6 @@ Nothing is reported as written before it has been loaded again and has given the
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import functools
 import json
@@ -27,7 +26,7 @@ from mxnet import gluon
 
 from artefacts import MODEL_FILE, SYMBOL_FILES, load_trained
 from checkpoints import save_arrays
-from errors import InputError, command_line
+from errors import InputError, Parser, command_line
 from portable import (
     check_agreement,
     describe,
@@ -238,7 +237,7 @@ def _convert(symbol: Any, arrays: Mapping[str, Any]) -> Any:
 @command_line
 def main(argv: Sequence[str] | None = None) -> None:
     """Export what the command line names."""
-    parser = argparse.ArgumentParser(description="Export a trained net.")
+    parser = Parser(description="Export a trained net.")
     parser.add_argument("run", metavar="RUN", help="run folder, checkpoint, or pretrained model")
     parser.add_argument("--format", choices=("symbol", "onnx"), default="symbol")
     parser.add_argument("--out", help="folder to write to [RUN/export]")

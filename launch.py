@@ -30,7 +30,7 @@ import traceback
 import types
 from typing import Any, Callable, Sequence
 
-from errors import InputError, command_line
+from errors import InputError, Parser, command_line
 
 # A process that was killed is noticed at once; a machine that lost its power, after this.
 SILENCE = 30.0
@@ -296,7 +296,7 @@ def _code_of(error: Any) -> int:
 @command_line
 def main(argv: Sequence[str] | None = None) -> int:
     """Start a job, or, with ``--port``, take part in one."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="Start a training job on several processes or machines.",
         usage="launch.py --workers N [--hosts FILE] -- train_cifar10.py --kvstore dist_sync ...",
     )

@@ -11,7 +11,6 @@ and shapes agree; if one does not, the file is of another net.
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from pathlib import Path
@@ -21,7 +20,7 @@ import numpy as np
 
 import models
 from checkpoints import named_parameters, save_parameters, set_parameters
-from errors import InputError, command_line
+from errors import InputError, Parser, command_line
 from params_file import read_params
 
 _KINDS = ("weight", "bias", "gamma", "beta", "running_mean", "running_var")
@@ -127,7 +126,7 @@ def _in_order(
 @command_line
 def main(argv: Sequence[str] | None = None) -> None:
     """Rewrite a file under today's names."""
-    parser = argparse.ArgumentParser(description="Rewrite an old Gluon parameter file.")
+    parser = Parser(description="Rewrite an old Gluon parameter file.")
     parser.add_argument("old", metavar="OLD", help="the file that MXNet 0.12 wrote")
     parser.add_argument("new", metavar="NEW", help="the file to write")
     parser.add_argument("--model", default="densenet_bc100_k12", help="[densenet_bc100_k12]")

@@ -9,7 +9,6 @@ belong to pyplot, so nothing has to be closed.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import sys
@@ -21,7 +20,7 @@ import matplotlib.figure as figures
 import numpy as np
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from errors import InputError, command_line
+from errors import InputError, Parser, command_line
 
 # Okabe and Ito's colours are told apart by the colour-blind; line styles by everybody, on paper.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -333,7 +332,7 @@ def plot_bars(panels: Mapping[str, Mapping[str, Mapping[str, float]]]) -> figure
 @command_line
 def main(argv: Sequence[str] | None = None) -> None:
     """Draw what the command line names."""
-    parser = argparse.ArgumentParser(description="Draw the curves of runs side by side.")
+    parser = Parser(description="Draw the curves of runs side by side.")
     parser.add_argument("run_dirs", nargs="+", metavar="RUN", help="run folder")
     parser.add_argument("--out", default="curves.png", help="picture to write [curves.png]")
     arguments = parser.parse_args(argv)

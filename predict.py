@@ -7,7 +7,6 @@ python predict.py runs/NAME DIR --kaggle submission.csv # DIR/test/<id>.png, Kag
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import os
@@ -21,7 +20,7 @@ import numpy as np
 
 from classifiers import Classifier, open_classifier
 from datasets.images import MAX_BYTES, decode_image, read_images
-from errors import InputError, command_line
+from errors import InputError, Parser, command_line
 
 STDIN = "-"
 _BAR = 30  # cells of a full bar
@@ -191,7 +190,7 @@ def _context(name: str, model: str) -> Any:
 @command_line
 def main(argv: Sequence[str] | None = None) -> None:
     """Label what the command line names."""
-    parser = argparse.ArgumentParser(description="Say what is on images.")
+    parser = Parser(description="Say what is on images.")
     parser.add_argument(
         "model",
         metavar="MODEL",

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
-
 from datasets import get_dataset, list_datasets
 from datasets.augment import Augmentation
 from datasets.files import one_line
-from errors import InputError, command_line
+from errors import InputError, Parser, command_line
 
 
 @command_line
 def main(argv: list[str] | None = None) -> None:
     """Print a data set's outline and draw its picture, if asked to."""
-    parser = argparse.ArgumentParser(prog="python -m datasets", description=__doc__)
+    parser = Parser(prog="python -m datasets", description=__doc__)
     parser.add_argument("--dataset", default="shapes", help=", ".join(list_datasets()))
     parser.add_argument("--data-dir", help="where it is")
     parser.add_argument("--preview", metavar="FILE", help="draw images and augmented ones, to .png")

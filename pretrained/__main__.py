@@ -5,7 +5,6 @@ python -m pretrained runs/NAME --note "images after one JPEG compression"
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any, Sequence
@@ -19,7 +18,7 @@ import models
 import pretrained
 from artefacts import Trained, load_trained
 from checkpoints import named_parameters, save_arrays, set_parameters
-from errors import InputError, command_line
+from errors import InputError, Parser, command_line
 from evaluate import evaluate_net
 from metrics import measure
 from params_file import read_params
@@ -138,7 +137,7 @@ def _write_table(rows: Sequence[dict[str, Any]]) -> None:
 @command_line
 def main(argv: Sequence[str] | None = None) -> None:
     """Publish what the command line names."""
-    parser = argparse.ArgumentParser(description="Keep a run's weights as pretrained ones.")
+    parser = Parser(description="Keep a run's weights as pretrained ones.")
     parser.add_argument("run", metavar="RUN", help="a finished run folder")
     parser.add_argument("--note", default="", help="what to say of the data in the table")
     arguments = parser.parse_args(argv)

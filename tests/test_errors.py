@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,17 @@ import pytest
 from errors import InputError, command_line, nearest
 
 ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = (
+    "datasets.__main__",
+    "evaluate",
+    "export",
+    "launch",
+    "old_checkpoints",
+    "plots",
+    "predict",
+    "pretrained.__main__",
+    "train_cifar10",
+)
 
 
 def test_an_unknown_name_is_answered_with_the_names_most_like_it():
@@ -60,3 +73,9 @@ def test_a_script_tells_a_users_mistake_in_one_line(tmp_path):
 
 def test_callers_may_catch_it_as_a_value_error():
     assert issubclass(InputError, ValueError)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_flag_that_no_script_has_is_one_line(script, capsys):
+    assert importlib.import_module(script).main(["--nothing"]) == 2
+    assert re.fullmatch(r"error: .*\n", capsys.readouterr().err)
