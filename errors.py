@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import functools
+import io
 import sys
 from typing import Callable, Iterable, NoReturn
 
@@ -44,6 +45,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def command_line(main: Callable[..., int | None]) -> Callable[..., int]:
     """Wrap a script's main: an `InputError` becomes one line on stderr and exit code 2.
 
+    Stdout writes what its encoding lacks, such as a file's name that is no text, with backslashes,
+    as stderr does.
+
     Parameters
     ----------
     main : callable
@@ -57,6 +61,8 @@ def command_line(main: Callable[..., int | None]) -> Callable[..., int]:
 
     @functools.wraps(main)
     def run(*args: object, **kwargs: object) -> int:
+        if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             return main(*args, **kwargs) or 0
         except InputError as error:

@@ -71,6 +71,27 @@ def test_a_script_tells_a_users_mistake_in_one_line(tmp_path):
     assert result.stderr == "error: no such model\n"
 
 
+def test_a_name_that_stdout_cannot_say_is_written_with_backslashes(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, sys\n"
+        "from errors import command_line\n"
+        "@command_line\n"
+        "def main(argv=None):\n"
+        "    print('\u00fc', os.fsdecode(b'\\xff'))\n"
+        "sys.exit(main())\n",
+        encoding="utf-8",
+    )
+    result = subprocess.run(
+        [sys.executable, str(script)],
+        env={"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == "\\xfc \\udcff\n"
+
+
 def test_callers_may_catch_it_as_a_value_error():
     assert issubclass(InputError, ValueError)
 
