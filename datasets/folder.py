@@ -36,8 +36,8 @@ def load_folder(data_dir: Path) -> Dataset:
     Raises
     ------
     InputError
-        If a folder is missing or empty, the classes of train and test differ, or an image is
-        unreadable.
+        If a folder is missing or empty, its name no text, the classes of train and test differ, or
+        an image is unreadable.
     """
     files = {split: _class_files(data_dir / split) for split in ("train", "test")}
     classes = list(files["train"])
@@ -98,6 +98,10 @@ def _class_files(folder: Path) -> dict[str, list[Path]]:
     for name in _entries(folder):
         if not os.path.isdir(folder / name):
             raise InputError(f"{folder / name} is in no class folder: move or remove it")
+        if any(
+            "\ud800" <= each <= "\udfff" for each in name
+        ):  # what os.listdir makes of such bytes
+            raise InputError(f"{folder}: the name {name!r} is not in UTF-8, as a class's must be")
         classes[name] = [folder / name / file for file in _entries(folder / name)]
         if not classes[name]:
             raise InputError(f"{folder / name} holds no images: every class needs some")

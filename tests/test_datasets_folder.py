@@ -258,6 +258,11 @@ def test_what_is_no_folder_of_images_is_refused(change, match, tmp_path):
     refused(tmp_path, match)
 
 
+def test_a_name_that_is_no_text_is_refused(tmp_path):
+    make_folder(tmp_path, ("cat", os.fsdecode(b"caf\xe9")))
+    refused(tmp_path, r"train: the name 'caf\\udce9' is not in UTF-8")
+
+
 def test_one_class_is_not_enough(tmp_path):
     make_folder(tmp_path, ("cat",))
     refused(tmp_path, "1 class folders, at least 2 needed")
