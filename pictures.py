@@ -8,11 +8,13 @@ from typing import Sequence
 import matplotlib.figure as figures
 import numpy as np
 
+from datasets.preview import caption
 from errors import InputError
 
 _MAX_NAMED = 30  # classes whose names and counts can be read
 _MAX_IMAGES = 64
 _MAX_LAYERS = 8  # of a dense block, whose numbers can be read
+_LONGEST = 24  # letters of a name
 
 
 def draw_confusion(
@@ -38,7 +40,7 @@ def draw_confusion(
     InputError
         If it cannot be written.
     """
-    count = len(classes)
+    count, names = len(classes), [caption(name, _LONGEST) for name in classes]
     named = count <= _MAX_NAMED
     side = 2.5 + (0.55 * count if named else 8)
     figure = figures.Figure(figsize=(side + 1, side), layout="constrained")
@@ -49,8 +51,8 @@ def draw_confusion(
     axes.set_xlabel("taken for")
     axes.set_ylabel("is")
     if named:
-        axes.set_xticks(range(count), classes, rotation=60, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(count), classes)
+        axes.set_xticks(range(count), names, rotation=60, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(count), names)
         for (row, column), number in np.ndenumerate(confusion):
             if number:
                 colour = "white" if shares[row, column] > 0.3 else "black"
@@ -106,11 +108,13 @@ def draw_predictions(
         row, column = divmod(i, columns)
         picture, chart = grid[row, 2 * column], grid[row, 2 * column + 1]
         picture.imshow(images[i].transpose(1, 2, 0), interpolation="nearest")
-        picture.set_title(Path(names[i]).name[-24:], fontsize=8)
+        picture.set_title(caption(Path(names[i]).name, _LONGEST), fontsize=8)
         best = np.argsort(-probabilities[i], kind="stable")[:bars]
         chart.axis("on")
         chart.barh(range(bars), probabilities[i][best], color="#0072B2", height=0.7)
-        chart.set_yticks(range(bars), [classes[each] for each in best], fontsize=7)
+        chart.set_yticks(
+            range(bars), [caption(classes[each], _LONGEST) for each in best], fontsize=7
+        )
         chart.set_ylim(bars - 0.4, -0.6)
         chart.set_xlim(0, 1)
         chart.set_xticks([0, 0.5, 1], ["0", "50", "100 %"], fontsize=7)
@@ -159,6 +163,8 @@ def _saved(figure: figures.Figure, path: str | Path | None) -> figures.Figure:
     try:
         if path is not None:
             figure.savefig(path, dpi=150)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+    except ValueError as error:  # an ending that names no kind of picture
         raise InputError(f"cannot write {path}: {error}") from error
     return figure

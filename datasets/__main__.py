@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from datasets import get_dataset, list_datasets
 from datasets.augment import Augmentation
 from datasets.files import one_line
@@ -43,12 +45,14 @@ def main(argv: list[str] | None = None) -> None:
         from datasets.preview import preview  # imports Matplotlib, which takes a second
 
         figure = preview(dataset, augmentation, options.seed)
-        with one_line(options.preview, "cannot be written"):
+        path = Path(options.preview)
+        path = path if path.suffix else path.with_name(f"{path.name}.png")
+        with one_line(path, "cannot be written"):
             try:
-                figure.savefig(options.preview, dpi=120)
+                figure.savefig(path, dpi=120)
             except ValueError as error:  # an ending that names no kind of picture
-                raise InputError(f"--preview {options.preview}: {error}") from error
-        print(f"wrote {options.preview}")
+                raise InputError(f"--preview {path}: {error}") from error
+        print(f"wrote {path}")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Sequence
+
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -9,6 +11,7 @@ from datasets.augment import Augmentation, augment
 from datasets.base import Dataset
 
 COLUMNS, VERSIONS = 10, 4
+_LONGEST = 18  # letters of a class's name that fit above an image at size 7
 
 
 def preview(dataset: Dataset, augmentation: Augmentation, seed: int = 0) -> Figure:
@@ -29,19 +32,27 @@ def preview(dataset: Dataset, augmentation: Augmentation, seed: int = 0) -> Figu
     """
     rng = np.random.RandomState(seed)
     chosen = dataset.train.take(_one_of_each(dataset.train.labels, rng))
-    columns = len(chosen)
+    columns, names = len(chosen), [caption(name, _LONGEST) for name in dataset.classes]
     figure = Figure(figsize=(1.25 * columns, 1.5 * (VERSIONS + 1)), layout="constrained")
     axes = figure.subplots(VERSIONS + 1, columns, squeeze=False)
     for column, label in enumerate(chosen.labels):
-        _draw(axes[0, column], chosen.images[column], dataset.classes[label], "bold")
+        _draw(axes[0, column], chosen.images[column], names[label], "bold")
     for row in range(1, VERSIONS + 1):
         images, targets = augment(
             chosen.images, chosen.labels, len(dataset.classes), augmentation, rng, dataset.fill
         )
         for column in range(columns):
-            text = _describe(targets[column], dataset.classes)
+            text = _describe(targets[column], names)
             _draw(axes[row, column], images[column], text, "normal")
     return figure
+
+
+def caption(text: str, longest: int) -> str:
+    """Return text as Matplotlib is to draw it: what is long without its middle, no mathematics."""
+    if len(text) > longest:
+        text = f"{text[: longest // 2]}…{text[len(text) - (longest - 1) // 2 :]}"
+    # Bytes that are no text have no glyphs, and a pair of dollars would enclose a formula.
+    return text.encode(errors="replace").decode().replace("$", r"\$")
 
 
 def _one_of_each(labels: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
@@ -53,7 +64,7 @@ def _one_of_each(labels: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
     return chosen[np.argsort(labels[chosen], kind="stable")]
 
 
-def _describe(target: np.ndarray, classes: tuple[str, ...]) -> str:
+def _describe(target: np.ndarray, classes: Sequence[str]) -> str:
     """Name the classes that stand out of a target, as in ``cat 70 %, dog 30 %``."""
     first, second = np.argsort(-target, kind="stable")[:2]
     if target[first] > 0.999:
@@ -64,5 +75,6 @@ def _describe(target: np.ndarray, classes: tuple[str, ...]) -> str:
 
 def _draw(axis, image: np.ndarray, text: str, weight: str) -> None:
     axis.imshow(np.rint(image).astype(np.uint8).transpose(1, 2, 0), interpolation="nearest")
-    axis.set_title(text.replace("$", r"\$"), fontsize=7, fontweight=weight, pad=2)
+    size = min(7, 7 * _LONGEST / max(map(len, text.split("\n"))))
+    axis.set_title(text, fontsize=size, fontweight=weight, pad=2)
     axis.set_axis_off()

@@ -409,6 +409,25 @@ def test_a_preview_is_drawn_of_any_data_set(flags, tmp_path, capsys):
         assert min(image.size) > 300
 
 
+def test_a_preview_without_an_ending_is_png_and_says_so(tmp_path, capsys):
+    from datasets.__main__ import main
+
+    make_folder(tmp_path)
+    data = ["--dataset", "folder", "--data-dir", str(tmp_path)]
+    assert main([*data, "--preview", str(tmp_path / "grid")]) == 0
+    assert capsys.readouterr().out.endswith(f"wrote {tmp_path / 'grid.png'}\n")
+    assert (tmp_path / "grid.png").exists()
+
+
+def test_captions_are_short_and_plain():
+    from datasets.preview import caption
+
+    assert caption("horizontal stripes", 18) == "horizontal stripes"
+    assert caption("n02123045_tabby_cat_0", 11) == "n0212…cat_0"
+    assert caption("n02123045_tabby_cat_0", 10) == "n0212…at_0"
+    assert caption("$x$ caf\udce9", 18) == r"\$x\$ caf?"
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -112,6 +113,18 @@ def test_a_terminal_gets_bars(finished_run, folder, capsys, monkeypatch):
     assert lines[0] == str(folder / "0.png")
     assert len(lines) == 4
     assert all(" % " in line for line in lines[1:])
+
+
+def test_a_plot_shows_any_name_of_a_file(finished_run, tmp_path, capsys):
+    names = [b"$\\no{such$.png", b"caf\xe9.png", b"long" * 40 + b".png"]
+    for name in names:
+        make_image("RGB").save(tmp_path / os.fsdecode(name))
+    model, picture = finished_run / "export" / "model.onnx", tmp_path / "plot.png"
+    assert predict.main([str(model), str(tmp_path), "--plot", str(picture)]) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert predict.main([str(model), str(picture), "--plot", str(tmp_path / "no" / "x.png")]) == 2
+    error = capsys.readouterr().err
+    assert error == f"error: cannot write {tmp_path / 'no' / 'x.png'}: No such file or directory\n"
 
 
 def test_kaggle_answer_has_every_image_in_order_of_its_number(finished_run, tmp_path, capsys):
