@@ -1,0 +1,1 @@
+"""The walkthrough, and what renews its outputs."""
