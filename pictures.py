@@ -149,11 +149,11 @@ def draw_sources(blocks: Sequence[np.ndarray]) -> figures.Figure:
                 text = f"{100 * share:.0f}"
                 axes.text(target, source, text, ha="center", va="center", color=colour, fontsize=8)
         ticks = np.arange(0, layers, -(-layers // 8))
-        follower = "linear" if number == len(blocks) else "transition"
-        axes.set_xticks([*ticks, layers], [*(ticks + 1), follower])
+        follower = "linear layer" if number == len(blocks) else "transition"
+        axes.set_xticks([*ticks, layers], [*(ticks + 1), "out"])
         axes.set_yticks([*ticks, layers], ["input", *ticks[1:], layers])
-        axes.set_title(f"dense block {number}")
-        axes.set_xlabel("target: layer of the block, and what follows")
+        axes.set_title(f"dense block {number}; out: {follower}")
+        axes.set_xlabel("target: layer of the block")
     row[0].set_ylabel("source: layer of the block")
     figure.colorbar(picture, ax=row, shrink=0.8, label="mean |weight|, % of the target's largest")
     return figure

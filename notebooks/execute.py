@@ -42,7 +42,12 @@ def execute(timeout: int) -> Any:
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     place = {"metadata": {"path": str(NOTEBOOK.parent)}}
     NotebookClient(
-        notebook, timeout=timeout, kernel_name="python3", record_timing=False, resources=place
+        notebook,
+        timeout=timeout,
+        kernel_name="python3",
+        record_timing=False,
+        coalesce_streams=True,
+        resources=place,
     ).execute()
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
