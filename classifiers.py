@@ -14,6 +14,7 @@ from typing import Any, Callable, Mapping
 
 import numpy as np
 
+from datasets.files import read_regular
 from errors import InputError
 from metrics import softmax
 from sandbox import rehearse
@@ -116,7 +117,7 @@ def _open_symbol(folder: Path, ctx: Any) -> Classifier:
     from symbols import load_symbol
 
     names = ("model.json", "model-symbol.json", "model-0000.params")
-    text, graph, params = (_read(folder / name) for name in names)
+    text, graph, params = (read_regular(folder / name, _MAX_BYTES) for name in names)
     try:
         facts = json.loads(text)
         checksums = [hashlib.sha256(data).hexdigest() for data in (graph, params)]
@@ -138,7 +139,7 @@ def _open_symbol(folder: Path, ctx: Any) -> Classifier:
 
 
 def _open_onnx(path: Path) -> Classifier:
-    data = _read(path)
+    data = read_regular(path, _MAX_BYTES)
     rehearse("classifiers:try_onnx", data, source=path)
     session, facts = _load_onnx(data)
     classes, prepare = _read_facts(facts, path)
@@ -173,15 +174,6 @@ def try_onnx(data: bytes) -> None:
         logits = session.run(None, {inputs[0].name: pixels})[0]
         if logits.shape != (batch, len(classes)):
             raise InputError("its output is not one logit for each class")
-
-
-def _read(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise InputError(f"{path} has more than {_MAX_BYTES} bytes: no net here is that large")
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _read_facts(

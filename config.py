@@ -323,7 +323,7 @@ def parse_args(argv: Sequence[str] | None = None) -> Config:
         stored = json.loads(path.read_bytes())["config"]
     except OSError as error:
         raise InputError(f"--resume: cannot read {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"--resume: {path} is damaged: {error!r}") from error
     return resumed(Config.from_dict(stored), given)
 

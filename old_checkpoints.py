@@ -20,9 +20,11 @@ import numpy as np
 
 import models
 from checkpoints import named_parameters, save_parameters, set_parameters
+from datasets.files import read_regular
 from errors import InputError, Parser, command_line
 from params_file import read_params
 
+_MAX_BYTES = 1 << 30
 _KINDS = ("weight", "bias", "gamma", "beta", "running_mean", "running_var")
 _NAME = re.compile(rf"(?P<layer>.+)_(?P<kind>{'|'.join(_KINDS)})")
 # A DenseNet's layers by class: those of the blocks and the transitions have a number in the net.
@@ -51,10 +53,7 @@ def load_old_parameters(net: Any, path: str | Path, ctx: Any = None) -> None:
         If it is no such file, or its layers are not those of the net; the net is as before.
     """
     path = Path(path)
-    try:
-        arrays = read_params(path.read_bytes(), path)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    arrays = read_params(read_regular(path, _MAX_BYTES), path)
     old = _in_order(_layers(arrays, path))
     new: dict[str, dict[str, str]] = {}
     for name in named_parameters(net):

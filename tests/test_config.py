@@ -6,7 +6,7 @@ import dataclasses
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import config
@@ -130,6 +130,7 @@ def test_flags_that_would_change_the_run_are_listed(tmp_path):
 
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=200))
+@example(b"[" * 100_000)
 def test_a_damaged_config_is_refused(tmp_path_factory, data):
     run = tmp_path_factory.mktemp("run")
     (run / "config.json").write_bytes(data)

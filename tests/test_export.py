@@ -224,6 +224,7 @@ def test_checkpoint_is_exported_to_a_folder_of_choice(finished_run, tmp_path, ca
 def test_what_is_no_run_is_refused_in_one_line(tmp_path, capsys):
     assert export.main([str(tmp_path / "absent")]) == 2
     assert capsys.readouterr().err.startswith("error: ")
-    (tmp_path / "config.json").write_text("{}")
-    assert export.main([str(tmp_path)]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    for text in ("{}", "[" * 100_000):
+        (tmp_path / "config.json").write_text(text)
+        assert export.main([str(tmp_path)]) == 2
+        assert capsys.readouterr().err.count("\n") == 1

@@ -238,9 +238,20 @@ def test_any_damage_ends_in_one_line(files):
     assert all(answers)
 
 
+@pytest.mark.parametrize("name", ["model.onnx", "model-0000.params"])
+def test_what_might_never_end_is_not_read(finished_run, tmp_path, name):
+    folder = tmp_path / "export"
+    shutil.copytree(finished_run / "export", folder)
+    for change in (os.mkfifo, lambda path: os.symlink("/dev/zero", path)):
+        (folder / name).unlink()
+        change(folder / name)
+        with pytest.raises(InputError, match="is not a regular file"):
+            open_classifier(folder / name)
+
+
 def test_file_larger_than_any_net_is_not_read(tmp_path):
     path = tmp_path / "large.onnx"
     with path.open("wb") as file:
         os.truncate(file.fileno(), 2**31)
-    with pytest.raises(InputError, match="no net here is that large"):
+    with pytest.raises(InputError, match="at most are expected"):
         open_classifier(path)

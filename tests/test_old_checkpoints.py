@@ -158,8 +158,10 @@ def test_file_of_other_names_is_refused(tmp_path):
     (tmp_path / "new.params").write_bytes(b"no such file")
     with pytest.raises(InputError, match="not a whole parameter file"):
         load_old_parameters(net, tmp_path / "new.params")
-    with pytest.raises(InputError, match="cannot read"):
+    with pytest.raises(InputError, match=r"absent\.params cannot be read"):
         load_old_parameters(net, tmp_path / "absent.params")
+    with pytest.raises(InputError, match="is not a regular file"):
+        load_old_parameters(net, "/dev/zero")
 
 
 def test_rewritten_file_loads_under_todays_names(tmp_path, capsys):

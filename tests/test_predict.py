@@ -155,7 +155,7 @@ def test_kaggle_answer_has_every_image_in_order_of_its_number(finished_run, tmp_
         (["{onnx}", "{root}/0.png", "--plot", "{root}/no/x.png"], "cannot write"),
         (["{onnx}", "{root}/0.png", "{root}/0.png", "--kaggle", "x.csv"], "takes one folder"),
         (["{onnx}", "{root}", "--kaggle", "{root}/x.csv"], "test"),
-        (["absent.onnx", "{root}/0.png"], "cannot read absent.onnx"),
+        (["absent.onnx", "{root}/0.png"], "absent.onnx cannot be read"),
         (["absent", "{root}/0.png"], "absent is no run folder"),
         (["{root}/broken.onnx", "{root}/0.png"], "broken.onnx cannot be used"),
     ],
