@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from tiny_train import tiny_shapes
 import run
 import train_cifar10
 from checkpoints import find
+from config import make_config
+from datasets import Augmentation
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ["--dataset", "shapes", "--batch-size", "16", "--epochs", "2", "--ctx", "cpu"]
@@ -144,3 +147,13 @@ def test_every_way_of_training_comes_to_its_end(flags, tmp_path, monkeypatch):
     arguments = [*TINY, "--val-size", "32", "--batch-size", "32", "--run-dir", str(tmp_path)]
     assert train_cifar10.main([*arguments, *flags, "--epochs", "1", "--name", "run"]) == 0
     assert json.loads((tmp_path / "run" / "results.json").read_text())["epochs"] == 1
+
+
+def test_the_last_epochs_may_do_with_crop_and_flip_alone():
+    options = {"cutout": 16, "mixup": 1.0, "cutmix": 0.5, "label_smoothing": 0.1}
+    for no_augment in (False, True):
+        plain = Augmentation(crop=not no_augment, flip=not no_augment)
+        config = make_config(epochs=5, augment_off_epochs=2, no_augment=no_augment, **options)
+        whole = dataclasses.replace(plain, **options)
+        seen = [run.augmentation_of(config, epoch) for epoch in range(5)]
+        assert seen == [whole, whole, whole, plain, plain]
