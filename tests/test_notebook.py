@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "notebooks"))
-
-import execute
 import nbformat
 import pytest
+
+from notebooks import execute
 
 MAX_BYTES = 1_000_000
 # Home and temporary folders, and moments such as 2026-01-31T12:00 or 12:00:00.
