@@ -104,7 +104,7 @@ class BNReLU(nn.HybridBlock):
 
     def hybrid_forward(self, F, x, gamma, beta, running_mean, running_var):
         trace = current_trace()
-        if trace:
+        if trace and trace.isolates:
             return self._trace(F, trace, x, gamma, beta, running_mean, running_var)
         options = {"eps": BN_EPSILON, "momentum": BN_MOMENTUM}
         return self._normalise(F, x, gamma, beta, running_mean, running_var, **options)

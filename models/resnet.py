@@ -28,6 +28,7 @@ from models.layers import (
     global_average,
     relu,
 )
+from models.tracing import Graph
 
 # ----------------------------------------------------------------------------- helpers
 
@@ -105,24 +106,43 @@ class ResidualBlock(nn.HybridBlock):
         self.before = before
         self.activate = activate
         self.survival_prob = float(survival_prob)
+        self._survivor = None
+
+    def hybridize(self, active=True, **options):
+        """Hybridize, as a survivor too: a block that lives runs as one graph."""
+        super().hybridize(active, **options)
+        parameters = self.collect_params()
+        graph = Graph(self._survive, parameters, isolates=False, **options)
+        self._survivor = graph if active else None
 
     def hybrid_forward(self, F, x):
-        return self._add(F, x, self.survival_prob)
+        branch, out = self._branch_and_shortcut(x)
+        if self.survival_prob < 1:
+            branch = branch * self.survival_prob
+        return self._activated(F, out + branch)
 
     def train(self, x, alive):
         """Run the block for one mini-batch, without its branch unless `alive`."""
-        if not alive and autograd.is_recording():
+        if alive:
+            return self._survivor(x) if self._survivor else self._survive(x)
+        if autograd.is_recording():
             self._zero_branch_gradients(x.ctx)
-        return self._add(mx.nd, x, float(alive))
+        if self.before is None and self.shortcut is None:
+            return x  # a ReLU has given it, or none follows: not even that is work
+        x = x if self.before is None else self.before(x)
+        return self._activated(mx.nd, self.shortcut(x))
 
-    def _add(self, F, x, weight):
+    def _survive(self, x):
+        branch, out = self._branch_and_shortcut(x)
+        return self._activated(mx.sym if isinstance(x, mx.sym.Symbol) else mx.nd, out + branch)
+
+    def _branch_and_shortcut(self, x):
         if self.before is not None:
             x = self.before(x)
-        out = x if self.shortcut is None else self.shortcut(x)
-        if weight:
-            branch = self.branch(x)
-            out = out + (branch if weight == 1 else branch * weight)
-        return relu(F, out) if self.activate else out
+        return self.branch(x), x if self.shortcut is None else self.shortcut(x)
+
+    def _activated(self, F, x):
+        return relu(F, x) if self.activate else x
 
     def _zero_branch_gradients(self, ctx):
         """Give a dropped branch a zero gradient.

@@ -58,16 +58,19 @@ class Trace:
         Whether channels are padded.
     fuses : bool
         Whether BatchNorm and ReLU may be one operator.
+    isolates : bool
+        Whether BatchNorm leaves its running statistics to the `Graph`.
     statistics : list of (Parameter, Symbol)
         Each running statistic, with its value after the step.
     constants : dict of str to (int, float)
         Variables that are no parameters: their length, and what fills them.
     """
 
-    def __init__(self, training, pads, fuses):
+    def __init__(self, training, pads, fuses, isolates):
         self.training = training
         self.pads = pads
         self.fuses = fuses
+        self.isolates = isolates
         self.statistics = []
         self.constants = {}
 
@@ -101,6 +104,9 @@ def _tracing(trace):
         _current.trace = None
 
 
+_FLAGS = ("static_alloc", "static_shape", "forward_bulk_size", "backward_bulk_size")
+
+
 class Graph:
     """A piece of a net as an operator, for training and for inference.
 
@@ -110,24 +116,31 @@ class Graph:
         Maps a Symbol to a Symbol, through layers that look at `current_trace`.
     parameters : ParameterDict
         Of those layers.
-    pads : bool
+    pads : bool, default False
         Whether channels are padded where the device is a CPU.
     fuses : bool, default True
         Whether BatchNorm and ReLU may be one operator on a CPU.
+    isolates : bool, default True
+        Whether BatchNorm leaves its running statistics to the graph: it has to where channels are
+        padded or a piece runs again.
     reruns : bool, default False
         Whether a backward pass runs the piece again, in its thread, while the next forward pass may
         have begun.
     **flags
-        Of `hybridize`: ``static_alloc``, ``static_shape``.
+        Of `hybridize`.
     """
 
-    def __init__(self, piece, parameters, pads, fuses=True, reruns=False, **flags):
+    def __init__(
+        self, piece, parameters, pads=False, fuses=True, isolates=True, reruns=False, **flags
+    ):
         self.piece = piece
         self.parameters = parameters
         self.pads = pads
         self.fuses = fuses
+        self.isolates = isolates
         self.reruns = reruns
-        self.flags = list(flags.items())
+        # Gluon hands on to children what it was not given as well, and what concerns itself alone.
+        self.flags = [(name, value) for name, value in flags.items() if name in _FLAGS and value]
         self._traces = {}  # by training and type of device: operator, names of its inputs, trace
         self._constants = {}  # by training and device: arrays by name
 
@@ -163,7 +176,7 @@ class Graph:
         return self._constants[trace.training, ctx]
 
     def _trace(self, training, ctx):
-        trace = Trace(training, self.pads and on_cpu(ctx), self.fuses)
+        trace = Trace(training, self.pads and on_cpu(ctx), self.fuses, self.isolates)
         with ctx, _tracing(trace):
             out = self.piece(mx.sym.var("data"))
         if trace.statistics:
