@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+
 from runtime import mx
 
 import numpy as np
@@ -45,7 +48,11 @@ def test_draws_are_a_function_of_seed_and_step():
 
 def operators(net, gates, n=2):
     """Count the convolutions that MXNet's profiler sees in one training step."""
-    mx.profiler.set_config(profile_imperative=True, aggregate_stats=True, filename="/dev/null")
+    mx.profiler.set_config(
+        profile_imperative=True,
+        aggregate_stats=True,
+        filename=os.path.join(tempfile.mkdtemp(), "profile.json"),
+    )
     net.gates = np.array(gates)
     x, y = images(n)
     counts = []
