@@ -20,6 +20,7 @@ from PIL import Image
 
 import datasets
 from datasets import cache, images
+from datasets.folder import write_folder
 from datasets.images import GROUND, decode_image, read_image, read_images
 from errors import InputError
 
@@ -214,6 +215,21 @@ def test_a_folder_is_read_in_alphabetical_order(tmp_path):
     assert dataset.test.labels.tolist() == [0] * 2 + [1] * 2 + [2] * 2
     np.testing.assert_allclose(dataset.mean, expected["train"].mean(axis=(0, 2, 3)), rtol=1e-6)
     np.testing.assert_allclose(dataset.std, expected["train"].std(axis=(0, 2, 3)), rtol=1e-6)
+
+
+def test_images_written_as_a_folder_are_read_again(tmp_path):
+    shapes = datasets.get_dataset("shapes")
+    train, test = shapes.train.take(np.arange(60)), shapes.test.take(np.arange(40))
+    write_folder(tmp_path / "images", train, test, shapes.classes)
+    found = datasets.get_dataset("folder", tmp_path / "images")
+    assert found.classes == tuple(sorted(shapes.classes))
+    for split, written in ((found.train, train), (found.test, test)):
+        names = np.array(shapes.classes)[written.labels]
+        order = np.argsort(names, kind="stable")
+        np.testing.assert_array_equal(split.images, written.images[order])
+        assert [found.classes[label] for label in split.labels] == names[order].tolist()
+    with pytest.raises(InputError, match="cannot be written"):
+        write_folder(tmp_path / "images", train, test, shapes.classes)
 
 
 def test_what_file_managers_leave_is_passed_over(tmp_path):
