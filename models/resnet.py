@@ -319,9 +319,21 @@ def group_layers(depth, bottleneck):
     return [blocks] * 3
 
 
-def resnet(depth, bottleneck=False, **options):
-    """Build the CIFAR ResNet of a depth; options of `ResNet`."""
+def resnet(depth, bottleneck=False, width=1, **options):
+    """Build the CIFAR ResNet of a depth and of `width` times the channels; options of `ResNet`.
+
+    Zagoruyko, Komodakis: Wide Residual Networks, https://arxiv.org/abs/1605.07146, with the first
+    convolution widened too, so that shortcuts stay free of parameters.
+
+    Raises
+    ------
+    InputError
+        If the depth fits no such net or the width is below 1.
+    """
+    if width < 1:
+        raise InputError(f"width must be at least 1, not {width}")
     channels = (16, 64, 128, 256) if bottleneck else (16, 16, 32, 64)
+    channels = tuple(width * c for c in channels)
     return ResNet(group_layers(depth, bottleneck), channels, bottleneck, **options)
 
 

@@ -252,6 +252,12 @@ def test_initial_weights_follow_the_papers_and_the_seed():
     assert (net.output.bias.data().asnumpy() == 0).all()
 
 
+def test_width_multiplies_the_channels_of_every_layer():
+    net = get_model("resnet20", depth=14, width=2)
+    convolutions = 9 * (3 * 32 + 4 * 32**2 + 32 * 64 + 3 * 64**2 + 64 * 128 + 3 * 128**2)
+    assert count_parameters(net) == convolutions + 2 * (5 * 32 + 4 * 64 + 4 * 128) + 1290
+
+
 def test_multiply_accumulates_are_those_of_the_layers():
     # resnet20's 3×3 convolutions and linear layer, by hand.
     first = 32 * 32 * 9 * (3 * 16 + 6 * 16 * 16)
@@ -269,6 +275,7 @@ def test_multiply_accumulates_are_those_of_the_layers():
         ("resnet", {"depth": 100}, "take 98 or 104"),
         ("resnet164", {"depth": 165}, "take 164 or 173"),
         ("resnet", {"final_survival_prob": 0}, r"\(0, 1\]"),
+        ("resnet", {"width": 0}, "at least 1"),
         ("densenet", {"compression": 1.5}, r"\(0, 1\]"),
         ("densenet", {"dropout": 1}, r"\[0, 1\)"),
         ("densenet", {"widht": 3}, "widht"),
