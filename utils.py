@@ -66,10 +66,8 @@ def normalise(images: Any, mean: np.ndarray, std: np.ndarray) -> Any:
     mxnet.nd.NDArray
         (N, 3, H, W) float32.
     """
-    shape = (1, 3, 1, 1)
-    offset = mx.nd.array(np.reshape(mean, shape), ctx=images.context)
-    scale = mx.nd.array(np.reshape(1 / np.asarray(std, np.float64), shape), ctx=images.context)
-    return (images.astype("float32") - offset) * scale
+    images = images.astype("float32", copy=False)
+    return mx.nd.image.normalize(images, mean=tuple(mean), std=tuple(std))
 
 
 def seed_step(seed: int, *place: int) -> None:
