@@ -53,7 +53,8 @@ def global_average(F, x, *parts):
     """Average over space, (N, C, H, W) → (N, C).
 
     Not by global pooling: on a CPU its gradient comes in a layout that sends the BatchNorm before
-    it to oneDNN's reference implementation.
+    it to oneDNN's reference implementation. There it is a matrix product, which takes a quarter of
+    the time of `F.mean`.
 
     Parameters
     ----------
@@ -63,10 +64,31 @@ def global_average(F, x, *parts):
     *parts : int
         Widths of the parts that x is a concatenation of, if they may be padded.
     """
-    x = F.mean(x, axis=(2, 3))
+    if on_cpu():
+        rows = F.reshape(x, (-3, -3))
+        means = F.dot(rows, F.softmax(_zero_row(F, rows)), transpose_b=True)  # weights 1 / (H · W)
+        x = F.reshape_like(means, x, rhs_begin=0, rhs_end=2)
+    else:
+        x = F.mean(x, axis=(2, 3))
     if pads_channels():
         x = F.reshape(strip(F, F.expand_dims(x, axis=2), parts), (0, -1))
     return x
+
+
+def scale_channels(F, x, scale):
+    """Multiply each channel of each image, (N, C, H, W), by a number, (N, C).
+
+    On a CPU the numbers are spread over space by a matrix product: the gradient of broadcasting
+    sums element by element, in five times the time.
+    """
+    if not on_cpu():
+        return F.broadcast_mul(x, F.reshape(scale, (0, 0, 1, 1)))
+    ones = _zero_row(F, F.reshape(x, (-3, -3))) + 1
+    return x * F.reshape_like(F.dot(F.reshape(scale, (-1, 1)), ones), x)
+
+
+def _zero_row(F, rows):
+    return F.zeros_like(F.slice_axis(rows, axis=0, begin=0, end=1))
 
 
 class BNReLU(nn.HybridBlock):
@@ -175,7 +197,7 @@ class SqueezeExcitation(nn.HybridBlock):
 
     def hybrid_forward(self, F, x):
         scale = self.excite(relu(F, self.squeeze(global_average(F, x))))
-        return F.broadcast_mul(x, F.reshape(F.sigmoid(scale), (0, 0, 1, 1)))
+        return scale_channels(F, x, F.sigmoid(scale))
 
 
 class Conv(nn.Conv2D):
