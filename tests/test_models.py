@@ -202,6 +202,18 @@ def test_the_portable_symbol_equals_the_net_and_has_no_cpu_operator(name, option
     np.testing.assert_allclose(block(x).asnumpy(), net(x).asnumpy(), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(("name", "options"), [s for s in SMALL if s[0] in REGISTRY])
+def test_a_cast_to_float16_leaves_batchnorm_in_float32(name, options):
+    # By types alone: MXNet multiplies no float16 matrices on a CPU.
+    net = build(name, **options)
+    net.cast("float16")
+    symbol = portable_symbol(net)
+    arguments, outputs, statistics = symbol.infer_type(data="float16")
+    assert (outputs, set(statistics)) == ([np.float16], {np.float32})
+    for parameter, dtype in zip(symbol.list_arguments(), arguments):
+        assert (dtype == np.float32) == parameter.endswith(("gamma", "beta")), parameter
+
+
 @pytest.mark.parametrize(
     "options",
     [
