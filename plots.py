@@ -18,6 +18,7 @@ from typing import Any, Callable, Iterator, Mapping, Sequence
 
 import matplotlib.figure as figures
 import numpy as np
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from errors import InputError, Parser, command_line
@@ -26,6 +27,7 @@ from errors import InputError, Parser, command_line
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+SPLITS = {"train": 1.0, "val": 2.4}  # widths of their curves
 # Matplotlib's fonts are shared, and a run ends by drawing while `live_curves` may be drawing too.
 _drawing = threading.RLock()
 
@@ -98,7 +100,7 @@ def plot_curves(run_dirs: Sequence[str | Path], out: str | Path | None = None) -
     InputError
         If a run cannot be read, or the picture not be written.
     """
-    figure = _figure(12, 3.8)
+    figure = _figure(12, 4.2)
     loss, error, lr = figure.subplots(1, 3)
     for number, run_dir in enumerate(run_dirs):
         history, name = read_history(run_dir), Path(run_dir).resolve().name
@@ -107,7 +109,7 @@ def plot_curves(run_dirs: Sequence[str | Path], out: str | Path | None = None) -
             "marker": "o" if len(history) == 1 else "",
         }
         for axes, key, percent in ((loss, "loss", False), (error, "acc", True)):
-            for split, width in (("train", 1.0), ("val", 2.4)):
+            for split, width in SPLITS.items():
                 points = [
                     (line["epoch"], 100 * (1 - line[f"{split}_{key}"]) if percent else value)
                     for line in history
@@ -115,9 +117,7 @@ def plot_curves(run_dirs: Sequence[str | Path], out: str | Path | None = None) -
                     if value is not None
                 ]
                 if points:
-                    what = {"train": "training", "val": "validation"}[split]
-                    label = f"{name}, {what}" if len(run_dirs) > 1 else what
-                    axes.plot(*zip(*points), linewidth=width, label=label, **look)
+                    axes.plot(*zip(*points), linewidth=width, **look)
         epochs = [line["epoch"] for line in history]
         lr.plot(epochs, [line["lr"] for line in history], label=name, linewidth=1.6, **look)
     for axes, title in ((loss, "loss"), (error, "error, %"), (lr, "learning rate")):
@@ -126,9 +126,13 @@ def plot_curves(run_dirs: Sequence[str | Path], out: str | Path | None = None) -
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
     lr.set_ylim(bottom=0)
-    for axes in (loss, error, lr) if len(run_dirs) > 1 else (loss, error):
-        if axes.lines:
-            axes.legend(fontsize="small")
+    splits = [Line2D([], [], color="gray", linewidth=width) for width in SPLITS.values()]
+    figure.legend(
+        [*lr.lines, *splits],
+        [*(line.get_label() for line in lr.lines), "training", "validation"],
+        loc="outside lower center",
+        ncols=5,
+    )
     if out is not None:
         try:
             with _drawing:
