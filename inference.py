@@ -8,7 +8,7 @@ from runtime import mx
 
 import numpy as np
 
-from utils import normalise
+from utils import normalise, to_device
 
 
 def compute_logits(
@@ -46,8 +46,7 @@ def compute_logits(
         running = []
         for part, device in zip(parts, devices):
             if len(part):
-                pixels = mx.nd.array(part, ctx=device, dtype=np.uint8)
-                running.append(net(normalise(pixels, mean, std)))
+                running.append(net(normalise(to_device(part, device), mean, std)))
         # The one wait for the devices, once a batch, when all of them are at work.
         outputs += [logits.asnumpy() for logits in running]
     return np.concatenate(outputs)

@@ -14,7 +14,7 @@ from mxnet.contrib import amp
 from config import Config
 from distributed import Workers
 from errors import InputError
-from utils import normalise
+from utils import normalise, to_device
 
 
 def make_schedule(config: Config, steps_per_epoch: int) -> Callable[[int], float]:
@@ -153,8 +153,8 @@ def train_step(
         losses = []
         for number, device in enumerate(ctx):
             chosen = slice(first + number * part, first + (number + 1) * part)
-            pixels = mx.nd.array(images[chosen], device, dtype=images.dtype)
-            target = mx.nd.array(targets[chosen], device)
+            pixels = to_device(images[chosen], device)
+            target = to_device(targets[chosen], device)
             with autograd.record():
                 logits = net(normalise(pixels, mean, std))
                 losses.append(criterion(logits, target))

@@ -51,6 +51,23 @@ def contexts(ctx: str, gpus: Sequence[int] = ()) -> list:
     return [mx.gpu(number) for number in numbers]
 
 
+def to_device(array: np.ndarray, ctx: Any) -> Any:
+    """Return a NumPy array as an NDArray, without copying it where `ctx` is the CPU.
+
+    Parameters
+    ----------
+    array : numpy.ndarray
+        Becomes read-only: MXNet reads it when it gets round to it.
+    ctx : mxnet.Context
+
+    Returns
+    -------
+    mxnet.nd.NDArray
+        Of the same shape and type.
+    """
+    return mx.nd.from_numpy(np.ascontiguousarray(array)).as_in_context(ctx)
+
+
 def normalise(images: Any, mean: np.ndarray, std: np.ndarray) -> Any:
     """Turn pixels into a net's input on the device they are on.
 

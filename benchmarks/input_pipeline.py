@@ -51,12 +51,12 @@ def ours(images: Any, workers: int) -> Iterator[Any]:
 
     import numpy as np
 
-    from utils import normalise
+    from utils import normalise, to_device
 
     mean, std = np.array(MEAN), np.array(STD)
     for batch, targets in our_loader(images).epoch(0):
-        mx.nd.array(targets)
-        normalise(mx.nd.array(batch, dtype=batch.dtype), mean, std).wait_to_read()
+        to_device(targets, mx.cpu())
+        normalise(to_device(batch, mx.cpu()), mean, std).wait_to_read()
         yield batch
 
 

@@ -145,7 +145,7 @@ class _Pass(autograd.Function):
                 grad_new = self._grad(new, grad_new, reduced, expand, gradients)
             with autograd.record():
                 reduced = reduce(x, self.copies, update=False)
-            grad = grad + self._grad(reduced, grad_new, x, reduce, gradients)
+            grad += self._grad(reduced, grad_new, x, reduce, gradients)
         result = (grad, *(gradients[parameter.name] for parameter in self.block.parameters))
         for array in result:
             array.wait_to_read()  # MXNet may otherwise go on before they are written

@@ -25,6 +25,15 @@ def test_normalised_pixels_are_what_numpy_says():
     np.testing.assert_allclose(found.asnumpy(), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("device", [mx.cpu(), mx.cpu(1)])
+def test_arrays_reach_a_device_unchanged_in_any_memory_order(device):
+    rows = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    for array in (rows, rows.T, rows[::2], rows.astype(np.float32)):
+        moved = utils.to_device(array, device)
+        assert (moved.context, moved.dtype) == (device, array.dtype)
+        np.testing.assert_array_equal(moved.asnumpy(), array)
+
+
 def draw(*place):
     utils.seed_step(*place)
     return mx.nd.Dropout(mx.nd.ones((64,)), p=0.5, mode="always").asnumpy().tolist()
