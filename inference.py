@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from runtime import mx
-
 import numpy as np
 
 from utils import normalise, to_device
