@@ -22,7 +22,7 @@ from distributed import Workers
 from models.layers import IMAGE, BNReLU, Conv, dense, global_average
 from models.resnet import group_layers
 from optimisation import make_trainer, train_step
-from utils import normalise
+from utils import normalise, to_device
 
 # ------------------------------------------------------------------------------- why depth is hard
 
@@ -87,7 +87,7 @@ def relative_gradients(
     """
     criterion = gluon.loss.SoftmaxCrossEntropyLoss()
     with autograd.record():
-        logits = net(normalise(mx.nd.array(images, dtype=np.uint8), mean, std))
+        logits = net(normalise(to_device(images, mx.cpu()), mean, std))
         loss = criterion(logits, mx.nd.array(labels)).mean()
     loss.backward()
     norms = [[float(a.norm().asscalar()) for a in (p.grad(), p.data())] for p in convolutions(net)]

@@ -27,7 +27,7 @@ from errors import InputError, Parser, command_line
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-SPLITS = {"train": 1.0, "val": 2.4}  # widths of their curves
+SPLITS = {"train": ("training", 1.0), "val": ("validation", 2.4)}  # names, widths of their curves
 # Matplotlib's fonts are shared, and a run ends by drawing while `live_curves` may be drawing too.
 _drawing = threading.RLock()
 
@@ -102,6 +102,7 @@ def plot_curves(run_dirs: Sequence[str | Path], out: str | Path | None = None) -
     """
     figure = _figure(12, 4.2)
     loss, error, lr = figure.subplots(1, 3)
+    drawn: dict[str, Line2D] = {}  # a sample of each split's curves
     for number, run_dir in enumerate(run_dirs):
         history, name = read_history(run_dir), Path(run_dir).resolve().name
         look = {
@@ -109,7 +110,7 @@ def plot_curves(run_dirs: Sequence[str | Path], out: str | Path | None = None) -
             "marker": "o" if len(history) == 1 else "",
         }
         for axes, key, percent in ((loss, "loss", False), (error, "acc", True)):
-            for split, width in SPLITS.items():
+            for split, (label, width) in SPLITS.items():
                 points = [
                     (line["epoch"], 100 * (1 - line[f"{split}_{key}"]) if percent else value)
                     for line in history
@@ -118,6 +119,7 @@ def plot_curves(run_dirs: Sequence[str | Path], out: str | Path | None = None) -
                 ]
                 if points:
                     axes.plot(*zip(*points), linewidth=width, **look)
+                    drawn[label] = Line2D([], [], color="gray", linewidth=width, label=label)
         epochs = [line["epoch"] for line in history]
         lr.plot(epochs, [line["lr"] for line in history], label=name, linewidth=1.6, **look)
     for axes, title in ((loss, "loss"), (error, "error, %"), (lr, "learning rate")):
@@ -126,13 +128,7 @@ def plot_curves(run_dirs: Sequence[str | Path], out: str | Path | None = None) -
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
     lr.set_ylim(bottom=0)
-    splits = [Line2D([], [], color="gray", linewidth=width) for width in SPLITS.values()]
-    figure.legend(
-        [*lr.lines, *splits],
-        [*(line.get_label() for line in lr.lines), "training", "validation"],
-        loc="outside lower center",
-        ncols=5,
-    )
+    figure.legend(handles=[*lr.lines, *drawn.values()], loc="outside lower center", ncols=5)
     if out is not None:
         try:
             with _drawing:

@@ -67,6 +67,13 @@ def test_a_picture_that_cannot_be_written_is_told(tmp_path):
             plots.plot_curves([run], out)
 
 
+@pytest.mark.parametrize("validated", [False, True])
+def test_the_legend_names_what_is_drawn(tmp_path, validated):
+    (legend,) = plots.plot_curves([write_run(tmp_path / "run", validated=validated)]).legends
+    names = [text.get_text() for text in legend.get_texts()]
+    assert names == ["run", "training"] + ["validation"] * validated
+
+
 def drawn(figure):
     """Return what a figure looks like; raises where it cannot be drawn."""
     picture = io.BytesIO()
