@@ -16,13 +16,13 @@ from mxnet import autograd, gluon
 from mxnet.gluon import nn
 
 import models
-from config import make_config
 from datasets import Dataset
-from distributed import Workers
 from models.layers import IMAGE, BNReLU, Conv, dense, global_average
 from models.resnet import group_layers
-from optimisation import make_trainer, train_step
-from utils import normalise, to_device
+from training.config import make_config
+from training.distributed import Workers
+from training.optimisation import make_trainer, train_step
+from utils import to_input
 
 # ------------------------------------------------------------------------------- why depth is hard
 
@@ -87,7 +87,7 @@ def relative_gradients(
     """
     criterion = gluon.loss.SoftmaxCrossEntropyLoss()
     with autograd.record():
-        logits = net(normalise(to_device(images, mx.cpu()), mean, std))
+        logits = net(to_input(images, mean, std, mx.cpu()))
         loss = criterion(logits, mx.nd.array(labels)).mean()
     loss.backward()
     norms = [[float(a.norm().asscalar()) for a in (p.grad(), p.data())] for p in convolutions(net)]

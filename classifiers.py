@@ -16,11 +16,11 @@ import numpy as np
 
 from datasets.files import read_regular
 from errors import InputError
+from formats.params_file import MAX_BYTES
+from formats.sandbox import rehearse
 from metrics import softmax
-from sandbox import rehearse
 
 BATCH = 250
-_MAX_BYTES = 1 << 30  # of a file; the largest net here has 110 MB
 _ONNX_KINDS = {"tensor(float)"}
 
 
@@ -33,7 +33,7 @@ class Classifier:
     classes : tuple of str
         Class names.
     facts : dict
-        Where it comes from and what it reached: see `artefacts.run_facts`.
+        Where it comes from and what it reached: see `training.artefacts.run_facts`.
     run : callable
         Takes pixels, uint8 (N, 3, 32, 32) with any N up to `BATCH`; returns logits (N, classes).
     data_dir : str, optional
@@ -99,14 +99,15 @@ def open_classifier(source: str | Path, ctx: Any = None) -> Classifier:
         return _open_symbol(path, ctx)
     from runtime import mx
 
-    from artefacts import load_trained
-    from inference import compute_logits
+    from inference import compute_logits, freeze
+    from training.artefacts import load_trained
 
     devices = ctx or mx.cpu()
     trained = load_trained(source, devices)
+    net = freeze(trained.net, devices)
 
     def run(images: np.ndarray) -> np.ndarray:
-        return compute_logits(trained.net, images, trained.mean, trained.std, devices, BATCH)
+        return compute_logits(net, images, trained.mean, trained.std, devices, BATCH)
 
     return Classifier(trained.classes, trained.facts, run, trained.data_dir)
 
@@ -114,10 +115,10 @@ def open_classifier(source: str | Path, ctx: Any = None) -> Classifier:
 def _open_symbol(folder: Path, ctx: Any) -> Classifier:
     from runtime import mx
 
-    from symbols import load_symbol
+    from formats.symbols import load_symbol
 
     names = ("model.json", "model-symbol.json", "model-0000.params")
-    text, graph, params = (read_regular(folder / name, _MAX_BYTES) for name in names)
+    text, graph, params = (read_regular(folder / name, MAX_BYTES) for name in names)
     try:
         facts = json.loads(text)
         checksums = [hashlib.sha256(data).hexdigest() for data in (graph, params)]
@@ -127,7 +128,7 @@ def _open_symbol(folder: Path, ctx: Any) -> Classifier:
     if not intact:
         raise InputError(f"{folder} is damaged: its checksums are not those in {names[0]}")
     classes, prepare = _read_facts(facts, folder / names[0])
-    rehearse("symbols:try_symbol", graph, params, b"%d" % len(classes), source=folder)
+    rehearse("formats.symbols:try_symbol", graph, params, b"%d" % len(classes), source=folder)
     devices = list(ctx) if isinstance(ctx, (list, tuple)) else [ctx or mx.cpu()]
     net = load_symbol(graph, params, devices[0])
     net.hybridize(static_alloc=True, static_shape=True)
@@ -139,7 +140,7 @@ def _open_symbol(folder: Path, ctx: Any) -> Classifier:
 
 
 def _open_onnx(path: Path) -> Classifier:
-    data = read_regular(path, _MAX_BYTES)
+    data = read_regular(path, MAX_BYTES)
     rehearse("classifiers:try_onnx", data, source=path)
     session, facts = _load_onnx(data)
     classes, prepare = _read_facts(facts, path)
@@ -162,7 +163,7 @@ def _load_onnx(data: bytes) -> tuple[Any, dict[str, Any]]:
 
 
 def try_onnx(data: bytes) -> None:
-    """Load an ONNX file and run it, for `sandbox.rehearse`."""
+    """Load an ONNX file and run it, for `formats.sandbox.rehearse`."""
     session, facts = _load_onnx(data)
     classes, prepare = _read_facts(facts, "its metadata")
     inputs, outputs = session.get_inputs(), session.get_outputs()

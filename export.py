@@ -24,20 +24,19 @@ from runtime import mx
 import numpy as np
 from mxnet import gluon
 
-from artefacts import MODEL_FILE, SYMBOL_FILES, load_trained
-from checkpoints import save_arrays
 from errors import InputError, Parser, command_line
-from portable import (
+from formats.portable import (
     check_agreement,
     describe,
     device_of,
     make_pixels,
     net_logits,
-    normalised,
     portable_graph,
     rounding_error,
 )
-from utils import sha256, sync_folder, to_json, write_atomically, write_synced, writing
+from formats.weights import save_arrays
+from training.artefacts import MODEL_FILE, SYMBOL_FILES, load_trained
+from utils import sha256, sync_folder, to_input, to_json, write_atomically, write_synced, writing
 
 OPSET = 13  # the newest whose operators mxnet.onnx knows
 _IR_VERSION = 7  # of the files of opset 13: every onnxruntime since 1.6 reads them
@@ -111,7 +110,7 @@ def export_symbol(
             loaded = gluon.SymbolBlock.imports(files[0], ["data"], files[1], ctx=device)
         inputs = mx.nd.array(pixels, ctx=device)
         if not normalise:
-            inputs = normalised(pixels, mean, std, device)
+            inputs = to_input(pixels, mean, std, device)
         check_agreement(f"the symbol for {folder}", loaded(inputs).asnumpy(), expected, rounding)
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -186,7 +185,7 @@ def export_onnx(
         pixels = make_pixels(batch)
         inputs = pixels
         if not normalise:
-            inputs = normalised(pixels, mean, std, mx.cpu()).asnumpy()
+            inputs = to_input(pixels, mean, std, mx.cpu()).asnumpy()
         logits = session.run(["logits"], {"data": inputs})[0]
         expected = net_logits(net, pixels, mean, std)
         check_agreement(f"{path} at batch {batch}", logits, expected, rounding)

@@ -21,20 +21,21 @@ from pathlib import Path
 from typing import Any, Callable, Sequence
 
 import models
-from artefacts import run_facts
-from checkpoints import Checkpoints, set_parameters
-from config import Config, parse_args
 from datasets import Split
-from distributed import Workers
 from errors import command_line
 from evaluate import evaluate_net
 from export import export_symbol
-from optimisation import train_step
-from pace import Pace, duration
+from formats.weights import set_parameters
 from plots import plot_curves
-from resumption import open_checkpoints, restore
-from run import DivergedError, Progress, Run, Tally, augmentation_of, build
-from run_folder import LOG, RunFolder, log_to_screen
+from training.artefacts import run_facts
+from training.checkpoints import Checkpoints
+from training.config import Config, parse_args
+from training.distributed import Workers
+from training.optimisation import train_step
+from training.pace import Pace, duration
+from training.resumption import open_checkpoints, restore
+from training.run import DivergedError, Progress, Run, Tally, augmentation_of, build
+from training.run_folder import LOG, RunFolder, log_to_screen
 from utils import StopSignals, seed_step
 
 EVALUATION_BATCH = 250

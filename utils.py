@@ -1,4 +1,4 @@
-"""What several scripts share: seeds, normalising on the device, files that are whole, signals."""
+"""What several scripts share: seeds, the way to a device, files that are whole, signals."""
 
 from __future__ import annotations
 
@@ -68,23 +68,29 @@ def to_device(array: np.ndarray, ctx: Any) -> Any:
     return mx.nd.from_numpy(np.ascontiguousarray(array)).as_in_context(ctx)
 
 
-def normalise(images: Any, mean: np.ndarray, std: np.ndarray) -> Any:
-    """Turn pixels into a net's input on the device they are on.
+def to_input(images: np.ndarray, mean: np.ndarray, std: np.ndarray, ctx: Any) -> Any:
+    """Turn pixels into a net's input on a device.
+
+    By NumPy: on one core it is several times as fast as MXNet's operator on two, and the other
+    core is free for the loader.
 
     Parameters
     ----------
-    images : mxnet.nd.NDArray
+    images : numpy.ndarray
         (N, 3, H, W), uint8 or float32, in units of 0 to 255.
     mean, std : numpy.ndarray
         (3,), in the same units.
+    ctx : mxnet.Context
 
     Returns
     -------
     mxnet.nd.NDArray
         (N, 3, H, W) float32.
     """
-    images = images.astype("float32", copy=False)
-    return mx.nd.image.normalize(images, mean=tuple(mean), std=tuple(std))
+    pixels = images.astype(np.float32)
+    pixels -= np.reshape(mean, (3, 1, 1)).astype(np.float32)
+    pixels *= np.reshape(1 / np.asarray(std, np.float64), (3, 1, 1)).astype(np.float32)
+    return to_device(pixels, ctx)
 
 
 def seed_step(seed: int, *place: int) -> None:

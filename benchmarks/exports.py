@@ -30,8 +30,8 @@ from mxnet.gluon import nn
 import export
 import models
 import models.layers
-import portable
 from errors import InputError
+from formats import portable
 from metrics import softmax
 
 MEAN, STD = np.array([125.3, 123.0, 113.9]), np.array([63.0, 62.1, 66.7])

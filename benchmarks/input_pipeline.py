@@ -46,17 +46,17 @@ def our_loader(images: Any) -> Any:
 
 
 def ours(images: Any, workers: int) -> Iterator[Any]:
-    """Yield this project's batches, normalised on the device."""
+    """Yield this project's batches, normalised, on the device."""
     from runtime import mx
 
     import numpy as np
 
-    from utils import normalise, to_device
+    from utils import to_device, to_input
 
     mean, std = np.array(MEAN), np.array(STD)
     for batch, targets in our_loader(images).epoch(0):
         to_device(targets, mx.cpu())
-        normalise(to_device(batch, mx.cpu()), mean, std).wait_to_read()
+        to_input(batch, mean, std, mx.cpu()).wait_to_read()
         yield batch
 
 
@@ -136,9 +136,9 @@ def waiting(model: str, steps: int) -> float:
     import numpy as np
 
     import models
-    from config import make_config
-    from distributed import Workers
-    from optimisation import make_trainer, train_step
+    from training.config import make_config
+    from training.distributed import Workers
+    from training.optimisation import make_trainer, train_step
 
     config = make_config(model=model, batch_size=BATCH)
     ctx = [mx.cpu()]

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from contest import ROOT, cores, describe_machine, table
-from training import BATCH, gluon_step
+from training_step import BATCH, gluon_step
 
 sys.path.insert(0, str(ROOT))
 

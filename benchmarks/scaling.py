@@ -32,9 +32,9 @@ def measure(model: str, kvstore: str, devices: int, batch_size: int, steps: int)
     import numpy as np
 
     import models
-    from config import make_config
-    from distributed import Workers
-    from optimisation import make_trainer, train_step
+    from training.config import make_config
+    from training.distributed import Workers
+    from training.optimisation import make_trainer, train_step
 
     workers = Workers(kvstore)
     config = make_config(model=model, batch_size=batch_size, kvstore=kvstore)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Callable
 
 from contest import ROOT, compete, describe_machine, serve, spread, table
-from training import BATCH, gluon_step
+from training_step import BATCH, gluon_step
 
 sys.path.insert(0, str(ROOT))
 

@@ -31,7 +31,7 @@ from typing import Any, Callable
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from checkpoints import newest  # noqa: E402
+from training.checkpoints import newest  # noqa: E402
 
 COMMAND = [sys.executable, str(ROOT / "tests" / "tiny_train.py")]
 START = [

@@ -23,6 +23,7 @@ from models.layers import (
     concat,
     dense,
     global_average,
+    three_groups,
 )
 from models.padding import aligned
 from models.recompute import RecomputedDenseNet
@@ -257,16 +258,9 @@ def block_config(depth, bottleneck):
     InputError
         If no n fits, naming the depths nearest to it that do.
     """
-    step = 6 if bottleneck else 3
-    layers, rest = divmod(depth - 4, step)
-    if layers < 1 or rest:
-        below = max(1, layers) * step + 4
-        kind = "a DenseNet with bottlenecks" if bottleneck else "a plain DenseNet"
-        raise InputError(
-            f"depth {depth} does not fit {kind}, which has {step}n + 4 layers: "
-            f"take {below} or {below + step}"
-        )
-    return [layers] * 3
+    if bottleneck:
+        return three_groups("a DenseNet with bottlenecks", depth, 6, 4)
+    return three_groups("a plain DenseNet", depth, 3, 4)
 
 
 def densenet(depth, growth_rate, bottleneck, compression, **options):

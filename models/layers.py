@@ -11,6 +11,7 @@ from runtime import mx
 
 from mxnet.gluon import nn
 
+from errors import InputError
 from models.padding import aligned, pad, padded, strip
 from models.tracing import current_trace, on_cpu, pads_channels
 
@@ -246,3 +247,32 @@ def dense(units, in_units):
         weight_initializer=mx.init.Xavier(rnd_type="uniform", factor_type="in", magnitude=1),
         bias_initializer="zeros",
     )
+
+
+def three_groups(net, depth, step, rest):
+    """Return the n of depth = step · n + rest, once for each of a CIFAR net's three groups.
+
+    Parameters
+    ----------
+    net : str
+        What has this depth, for the message.
+    depth, step, rest : int
+        In layers: of the net; that one more in each group adds; outside of the groups.
+
+    Returns
+    -------
+    list of int
+
+    Raises
+    ------
+    InputError
+        If no n fits, naming the depths nearest to it that do.
+    """
+    count, left = divmod(depth - rest, step)
+    if count < 1 or left:
+        below = max(1, count) * step + rest
+        raise InputError(
+            f"depth {depth} does not fit {net}, which has {step}n + {rest} layers: "
+            f"take {below} or {below + step}"
+        )
+    return [count] * 3

@@ -27,6 +27,7 @@ from models.layers import (
     dense,
     global_average,
     relu,
+    three_groups,
 )
 from models.tracing import Graph
 
@@ -307,16 +308,9 @@ def group_layers(depth, bottleneck):
     InputError
         If no n fits, naming the depths nearest to it that do.
     """
-    step = 9 if bottleneck else 6
-    blocks, rest = divmod(depth - 2, step)
-    if blocks < 1 or rest:
-        below = max(1, blocks) * step + 2
-        kind = "a bottleneck ResNet" if bottleneck else "a ResNet"
-        raise InputError(
-            f"depth {depth} does not fit {kind}, which has {step}n + 2 layers: "
-            f"take {below} or {below + step}"
-        )
-    return [blocks] * 3
+    if bottleneck:
+        return three_groups("a bottleneck ResNet", depth, 9, 2)
+    return three_groups("a ResNet", depth, 6, 2)
 
 
 def resnet(depth, bottleneck=False, width=1, **options):

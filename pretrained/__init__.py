@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from errors import InputError, nearest
-from params_file import read_params
+from formats.params_file import read_params
 
 FOLDER = Path(__file__).parent
 MAX_BYTES = 2_000_000
@@ -66,7 +66,7 @@ def load(net: Any, name: str, classes: int, ctx: Any = None) -> None:
     InputError
         If there are none, they are for other classes, or the file is not the one in the table.
     """
-    from checkpoints import set_parameters  # imports MXNet, which the table does without
+    from formats.weights import set_parameters  # imports MXNet, which the table does without
 
     row = find(name)
     if classes != len(row["classes"]):

@@ -16,13 +16,13 @@ import numpy as np
 import datasets
 import models
 import pretrained
-from artefacts import Trained, load_trained
-from checkpoints import named_parameters, save_arrays, set_parameters
 from errors import InputError, Parser, command_line
 from evaluate import evaluate_net
+from formats.params_file import read_params
+from formats.weights import named_parameters, save_arrays, set_parameters
 from metrics import measure
-from params_file import read_params
-from run_folder import read_json
+from training.artefacts import Trained, load_trained
+from training.run_folder import read_json
 from utils import sha256, to_json, write_atomically
 
 _ERROR = ("top1_error", "top1_error_interval")

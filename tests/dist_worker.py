@@ -14,7 +14,7 @@ from test_optimisation import net_without_batch_norm as make_net
 from tiny_train import tiny_shapes
 
 from datasets import Augmentation, TrainLoader
-from distributed import Workers
+from training.distributed import Workers
 
 
 def main(folder: str, kvstore: str) -> None:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import datasets
-import run as run_module
 import train_cifar10
-from config import make_config
+from training import run as run_module
+from training.config import make_config
 
 TRAIN, TEST, VALIDATION = 160, 60, 40
 MODEL = "resnet20_sd"

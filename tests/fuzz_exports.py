@@ -26,9 +26,9 @@ import export
 import models
 from classifiers import try_onnx
 from errors import InputError
-from params_file import read_params
-from sandbox import rehearse
-from symbols import OPERATORS
+from formats.params_file import read_params
+from formats.sandbox import rehearse
+from formats.symbols import OPERATORS
 
 VALUES = (
     "",
@@ -113,7 +113,7 @@ def try_all(files: dict[str, bytes], rng: random.Random) -> str:
         elif kind == "graph":
             how = damage_graph if rng.random() < 0.8 else damage_bytes
             graph = how(files[kind], rng)
-            rehearse("symbols:try_symbol", graph, files["params"], b"10", source=kind)
+            rehearse("formats.symbols:try_symbol", graph, files["params"], b"10", source=kind)
         else:
             damaged = damage_bytes(files[kind], rng, rng.choice((4000, None)))
             rehearse(f"{try_onnx.__module__}:{try_onnx.__name__}", damaged, source=kind)

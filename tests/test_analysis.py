@@ -12,7 +12,7 @@ import analysis
 import datasets
 import models
 from models import get_model
-from utils import normalise
+from utils import to_input
 
 CE = gluon.loss.SoftmaxCrossEntropyLoss()
 MEAN, STD = np.full(3, 120.0), np.full(3, 60.0)
@@ -43,7 +43,7 @@ def test_a_relative_gradient_is_the_slope_of_the_loss_over_the_size_of_the_weigh
     loss, gradients = analysis.relative_gradients(net, images, labels, MEAN, STD)
 
     def compute_loss():
-        logits = net(normalise(mx.nd.array(images, dtype=np.uint8), MEAN, STD))
+        logits = net(to_input(images, MEAN, STD, mx.cpu()))
         return float(CE(logits, mx.nd.array(labels)).mean().asscalar())
 
     assert loss == pytest.approx(compute_loss())

@@ -11,11 +11,13 @@ import pytest
 from mxnet import autograd, gluon
 from mxnet.gluon import nn
 
-import checkpoints
-from checkpoints import Checkpoints, load_parameters, newest, save_parameters
 from errors import InputError
+from formats import weights
+from formats.params_file import read_params
+from formats.weights import load_parameters, save_parameters
 from models import get_model, initialize
-from params_file import read_params
+from training import checkpoints
+from training.checkpoints import Checkpoints, newest
 
 
 def small_net(classes=3):
@@ -38,7 +40,7 @@ def trained(steps=2, **options):
 
 
 def values(net):
-    named = checkpoints.named_parameters(net)
+    named = weights.named_parameters(net)
     return {name: parameter.list_data()[0].asnumpy() for name, parameter in named.items()}
 
 
@@ -115,7 +117,7 @@ def test_every_entry_that_does_not_fit_is_named():
     arrays["9.weight"] = np.zeros(3, "f")
     arrays["3.weight"] = np.zeros((5, 4), "f")
     with pytest.raises(InputError) as refusal:
-        checkpoints.set_parameters(small_net(), arrays, "some file")
+        weights.set_parameters(small_net(), arrays, "some file")
     for told in ("missing 0.weight", "extra 9.weight", "3.weight is (5, 4) instead of (3, 4)"):
         assert told in str(refusal.value)
 
@@ -127,7 +129,7 @@ def test_a_checkpoint_brings_back_weights_momentum_and_progress(tmp_path):
     other, other_trainer = trained(steps=0)
     found = newest(tmp_path, pytest.fail)
     assert found.progress == progress
-    checkpoints.set_parameters(other, found.arrays("net.params"), "net")
+    weights.set_parameters(other, found.arrays("net.params"), "net")
     checkpoints.set_optimizer_state(other, other_trainer, found.arrays("state.params"), "state")
     batch = mx.nd.random.normal(shape=(8, 3, 9, 9))
     for each, optimizer in ((net, trainer), (other, other_trainer)):
@@ -150,7 +152,7 @@ def test_statistics_of_every_device_come_back(tmp_path):
     found = newest(tmp_path, pytest.fail)
     for copy in net[1].running_mean.list_data():
         copy[:] = 0
-    checkpoints.set_parameters(net, found.arrays("net.params"), "net")
+    weights.set_parameters(net, found.arrays("net.params"), "net")
     assert net[1].running_mean.data(ctx[0]).asnumpy().tolist() == [1.5] * 4
     checkpoints.set_optimizer_state(net, trainer, found.arrays("state.params"), "state")
     assert net[1].running_mean.data(ctx[1]).asnumpy().tolist() == [2] * 4

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import config
-from config import Config, make_config, parse_args
 from errors import InputError
+from training import config
+from training.config import Config, make_config, parse_args
 
 
 def test_a_flag_wins_over_the_preset_and_the_preset_over_the_defaults():

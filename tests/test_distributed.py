@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 import launch
-from checkpoints import newest
 from errors import InputError
+from training.checkpoints import newest
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCH = [sys.executable, str(ROOT / "launch.py")]

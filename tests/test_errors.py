@@ -18,7 +18,7 @@ SCRIPTS = (
     "evaluate",
     "export",
     "launch",
-    "old_checkpoints",
+    "formats.old_checkpoints",
     "plots",
     "predict",
     "pretrained.__main__",

@@ -15,10 +15,11 @@ from mxnet import autograd, gluon
 
 import export
 import models
-import portable
+import utils
 from errors import InputError
-from params_file import read_params
-from symbols import OPERATORS
+from formats import portable
+from formats.params_file import read_params
+from formats.symbols import OPERATORS
 
 MEAN, STD = np.array([125.3, 123.0, 113.9]), np.array([63.0, 62.1, 66.7])
 CLASSES = [f"class {i}" for i in range(10)]
@@ -52,7 +53,7 @@ def small_net():
 
 
 def normalised(pixels):
-    return portable.normalised(pixels, MEAN, STD, mx.cpu())
+    return utils.to_input(pixels, MEAN, STD, mx.cpu())
 
 
 @pytest.mark.parametrize(("name", "options"), NETS)

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import sandbox
 from classifiers import open_classifier
 from errors import InputError
-from params_file import read_params
-from sandbox import rehearse
-from symbols import check_graph
+from formats import sandbox
+from formats.params_file import read_params
+from formats.sandbox import rehearse
+from formats.symbols import check_graph
 
 
 @pytest.fixture(scope="session")
@@ -135,7 +135,7 @@ LAYERS = {
 def test_layers_that_cannot_be_are_refused_by_the_child(files, name):
     graph = edit(files["graph"], LAYERS[name])
     with pytest.raises(InputError, match=r"^a graph (cannot be used|is damaged)") as caught:
-        rehearse("symbols:try_symbol", graph, files["params"], b"10", source="a graph")
+        rehearse("formats.symbols:try_symbol", graph, files["params"], b"10", source="a graph")
     assert "\n" not in str(caught.value)
 
 

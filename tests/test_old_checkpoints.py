@@ -11,10 +11,10 @@ import pytest
 from mxnet.gluon import nn
 
 import models
-import old_checkpoints
 from errors import InputError
-from old_checkpoints import load_old_parameters
-from params_file import read_params
+from formats import old_checkpoints
+from formats.old_checkpoints import load_old_parameters
+from formats.params_file import read_params
 
 
 class Bottleneck(nn.HybridBlock):

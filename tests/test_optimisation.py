@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from mxnet.gluon import nn
 
-from config import make_config
-from distributed import Workers
 from errors import InputError
 from models import get_model, initialize
-from optimisation import make_schedule, make_trainer, prepare_amp, train_step
+from training.config import make_config
+from training.distributed import Workers
+from training.optimisation import make_schedule, make_trainer, prepare_amp, train_step
 
 MEAN, STD = np.full(3, 120, "f"), np.full(3, 60, "f")
 ONE = [mx.cpu(0)]
@@ -170,9 +170,9 @@ from mxnet.contrib import amp
 amp.init(target_precision_ops=[], conditional_fp32_ops=[], fp32_ops=[])
 import numpy as np
 import test_optimisation as t
-from optimisation import make_trainer
-from distributed import Workers
-from config import make_config
+from training.optimisation import make_trainer
+from training.distributed import Workers
+from training.config import make_config
 expected, _ = t.run_steps(clip_grad=0.05)
 for accumulate in (1, 2):
     found, _ = t.run_steps(amp=True, clip_grad=0.05, accumulate=accumulate)

@@ -6,9 +6,9 @@ import logging
 
 import pytest
 
-import pace
-from pace import Pace, duration
-from run_folder import LOG
+from training import pace
+from training.pace import Pace, duration
+from training.run_folder import LOG
 
 
 @pytest.mark.parametrize(

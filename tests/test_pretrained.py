@@ -16,7 +16,7 @@ import models
 import pretrained
 from classifiers import open_classifier
 from errors import InputError
-from params_file import read_params
+from formats.params_file import read_params
 from pretrained.__main__ import main, publish
 
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from tiny_train import tiny_shapes
 
-import run
 import train_cifar10
-from checkpoints import find
-from config import parse_args
 from errors import InputError
-from params_file import read_params
+from formats.params_file import read_params
+from training import run
+from training.checkpoints import find
+from training.config import parse_args
 
 # Dropout, mixup and an uneven number of images a batch: everything that is drawn is drawn.
 FLAGS = [

@@ -16,11 +16,11 @@ from mxnet import gluon
 from PIL import Image
 from tiny_train import tiny_shapes
 
-import run
 import train_cifar10
-from checkpoints import find
-from config import make_config
 from datasets import Augmentation
+from training import run
+from training.checkpoints import find
+from training.config import make_config
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ["--dataset", "shapes", "--batch-size", "16", "--epochs", "2", "--ctx", "cpu"]

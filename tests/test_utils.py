@@ -19,7 +19,7 @@ from errors import InputError
 def test_normalised_pixels_are_what_numpy_says():
     images = np.random.RandomState(0).randint(0, 256, (4, 3, 32, 32)).astype(np.uint8)
     mean, std = np.array([125.3, 123.0, 113.9], "f"), np.array([63.0, 62.1, 66.7], "f")
-    found = utils.normalise(mx.nd.array(images, dtype="uint8"), mean, std)
+    found = utils.to_input(images, mean, std, mx.cpu())
     expected = (images - mean[:, None, None]) / std[:, None, None]
     assert found.dtype == np.float32
     np.testing.assert_allclose(found.asnumpy(), expected, rtol=1e-5, atol=1e-6)

@@ -12,8 +12,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 import datasets
-import run
 import train_cifar10
+from training import run
 
 TRAIN, TEST = 160, 40
 

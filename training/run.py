@@ -10,14 +10,14 @@ from typing import Any, Callable, Sequence
 from runtime import mx
 
 import models
-from config import RESUMABLE, Config
 from datasets import Dataset, Split, get_dataset, split_validation
 from datasets.augment import Augmentation
 from datasets.loader import TrainLoader
-from distributed import Workers
 from errors import InputError
-from optimisation import make_schedule, make_trainer, prepare_amp
-from run_folder import describe_environment
+from training.config import RESUMABLE, Config
+from training.distributed import Workers
+from training.optimisation import make_schedule, make_trainer, prepare_amp
+from training.run_folder import describe_environment
 from utils import contexts, sha256, to_json
 
 

@@ -18,6 +18,7 @@ import signal
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 from errors import InputError
 
@@ -28,6 +29,8 @@ SECONDS = 300
 # Threads reserve address space, many on a large machine, and two images need none.
 _FRUGAL = {"OMP_NUM_THREADS": "1", "MXNET_CPU_WORKER_NTHREADS": "1", "MALLOC_ARENA_MAX": "2"}
 _DONE = b"done"
+_ROOT = Path(__file__).resolve().parents[1]
+_CHILD = "import sys; sys.path[0] = sys.argv[1]; from formats.sandbox import main; main()"
 
 
 def rehearse(function: str, *parts: bytes, source: object) -> None:
@@ -36,7 +39,7 @@ def rehearse(function: str, *parts: bytes, source: object) -> None:
     Parameters
     ----------
     function : str
-        ``module:function``, of this repository; called with `parts`.
+        ``package.module:function``, of this repository; called with `parts`.
     *parts : bytes
         Contents of files.
     source : object
@@ -49,7 +52,7 @@ def rehearse(function: str, *parts: bytes, source: object) -> None:
     """
     sizes = struct.pack(f"<{len(parts) + 1}Q", len(parts), *map(len, parts))
     memory = MEMORY + MEMORY_PER_BYTE * sum(map(len, parts))
-    command = [sys.executable, os.path.abspath(__file__), function, str(memory)]
+    command = [sys.executable, "-c", _CHILD, str(_ROOT), function, str(memory)]
     try:
         child = subprocess.run(
             command,
@@ -78,7 +81,9 @@ def reason(error: BaseException) -> str:
     return f"{line:.200}" or type(error).__name__
 
 
-def _main(function: str, memory: str) -> None:
+def main() -> None:
+    """Be the child of `rehearse`."""
+    function, memory = sys.argv[2:]
     resource.setrlimit(resource.RLIMIT_AS, (int(memory), int(memory)))
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -100,7 +105,3 @@ def _main(function: str, memory: str) -> None:
         sys.exit(1)
     answer.write(_DONE)
     answer.close()
-
-
-if __name__ == "__main__":
-    _main(*sys.argv[1:])

@@ -1,8 +1,8 @@
 """A training step on a CPU: this project's nets against PyTorch's and against textbook Gluon.
 
     pip install -r benchmarks/requirements.txt
-    python benchmarks/training.py                              # seven nets, a quarter of an hour
-    python benchmarks/training.py resnet20 densenet_bc40_k16 --compile
+    python benchmarks/training_step.py                         # seven nets, a quarter of an hour
+    python benchmarks/training_step.py resnet20 densenet_bc40_k16 --compile
 
 Batch 64, float32, forward, backward and optimizer (SGD with Nesterov momentum and weight decay);
 random images. PyTorch runs in its default layout, in channels_last, and with --compile through
@@ -70,9 +70,9 @@ def gluon_step(net: Any) -> Callable[[], None]:
     import numpy as np
 
     import models
-    from config import make_config
-    from distributed import Workers
-    from optimisation import make_trainer, train_step
+    from training.config import make_config
+    from training.distributed import Workers
+    from training.optimisation import make_trainer, train_step
 
     config = make_config(model="densenet", batch_size=BATCH, lr=0.001)
     ctx = [mx.cpu()]

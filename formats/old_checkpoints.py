@@ -1,6 +1,6 @@
 """Parameter files of Gluon's first releases, whose names say which layer was made how many-th.
 
-    python old_checkpoints.py OLD.params NEW.params --model densenet_bc100_k12
+    python -m formats.old_checkpoints OLD.params NEW.params --model densenet_bc100_k12
 
 `save_params` of MXNet 0.12 wrote ``conv0_weight``, ``bottleneck0_batchnorm0_gamma`` and so on: the
 layer's class and a counter, after those of the block that it is in. Today's names are paths in the
@@ -19,12 +19,11 @@ from typing import Any, Mapping, Sequence
 import numpy as np
 
 import models
-from checkpoints import named_parameters, save_parameters, set_parameters
 from datasets.files import read_regular
 from errors import InputError, Parser, command_line
-from params_file import read_params
+from formats.params_file import MAX_BYTES, read_params
+from formats.weights import named_parameters, save_parameters, set_parameters
 
-_MAX_BYTES = 1 << 30
 _KINDS = ("weight", "bias", "gamma", "beta", "running_mean", "running_var")
 _NAME = re.compile(rf"(?P<layer>.+)_(?P<kind>{'|'.join(_KINDS)})")
 # A DenseNet's layers by class: those of the blocks and the transitions have a number in the net.
@@ -53,7 +52,7 @@ def load_old_parameters(net: Any, path: str | Path, ctx: Any = None) -> None:
         If it is no such file, or its layers are not those of the net; the net is as before.
     """
     path = Path(path)
-    arrays = read_params(read_regular(path, _MAX_BYTES), path)
+    arrays = read_params(read_regular(path, MAX_BYTES), path)
     old = _in_order(_layers(arrays, path))
     new: dict[str, dict[str, str]] = {}
     for name in named_parameters(net):

@@ -11,10 +11,10 @@ import numpy as np
 from mxnet import autograd, gluon
 from mxnet.contrib import amp
 
-from config import Config
-from distributed import Workers
 from errors import InputError
-from utils import normalise, to_device
+from training.config import Config
+from training.distributed import Workers
+from utils import to_device, to_input
 
 
 def make_schedule(config: Config, steps_per_epoch: int) -> Callable[[int], float]:
@@ -153,10 +153,10 @@ def train_step(
         losses = []
         for number, device in enumerate(ctx):
             chosen = slice(first + number * part, first + (number + 1) * part)
-            pixels = to_device(images[chosen], device)
+            pixels = to_input(images[chosen], mean, std, device)
             target = to_device(targets[chosen], device)
             with autograd.record():
-                logits = net(normalise(pixels, mean, std))
+                logits = net(pixels)
                 losses.append(criterion(logits, target))
             correct = logits.argmax(1) == target.argmax(1)
             sums = mx.nd.concat(losses[-1].sum(), correct.sum(), dim=0)

@@ -16,8 +16,8 @@ import numpy as np
 from mxnet import gluon
 
 from errors import InputError
-from params_file import read_params
-from sandbox import reason
+from formats.params_file import read_params
+from formats.sandbox import reason
 
 # Those of every model in the registry; none of them reads files or runs code from the graph.
 OPERATORS = frozenset(

@@ -6,17 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from checkpoints import (
-    Checkpoint,
-    Checkpoints,
-    named_parameters,
-    newest,
-    set_optimizer_state,
-    set_parameters,
-)
 from errors import InputError
-from run import Progress, Run
-from run_folder import LOG, RunFolder, describe_environment
+from formats.weights import named_parameters, set_parameters
+from training.checkpoints import Checkpoint, Checkpoints, newest, set_optimizer_state
+from training.run import Progress, Run
+from training.run_folder import LOG, RunFolder, describe_environment
 
 
 def open_checkpoints(run: Run, folder: RunFolder) -> tuple[Checkpoints, Checkpoint | None]:

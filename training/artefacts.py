@@ -13,10 +13,11 @@ import numpy as np
 
 import models
 import pretrained
-from checkpoints import Checkpoint, find, read_checkpoint, set_parameters
-from config import Config
 from errors import InputError, nearest
-from run_folder import read_json
+from formats.weights import set_parameters
+from training.checkpoints import Checkpoint, find, read_checkpoint
+from training.config import Config
+from training.run_folder import read_json
 from utils import sha256
 
 # What an export consists of; `MODEL_FILE` is the ONNX form.

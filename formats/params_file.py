@@ -17,6 +17,7 @@ _LIST_MAGIC = 0x112
 _V1, _V2, _V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
 # mshadow's type flags; bfloat16 has no numpy type and is refused.
 _TYPES = {0: "<f4", 1: "<f8", 2: "<f2", 3: "u1", 4: "<i4", 5: "i1", 6: "<i8", 7: "?"}
+MAX_BYTES = 1 << 30  # of a file, for all who read one; the largest net here has 110 MB
 _MAX_DIMENSIONS = 32
 
 

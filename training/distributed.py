@@ -14,8 +14,8 @@ from runtime import mx
 
 import numpy as np
 
-from checkpoints import current_value, named_parameters
 from errors import InputError
+from formats.weights import current_value, named_parameters
 
 # Above the numbers that gluon.Trainer gives to parameters; the server takes no names beside them.
 _FIRST_KEY = 1_000_000

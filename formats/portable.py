@@ -12,10 +12,10 @@ from runtime import mx
 
 import numpy as np
 
-from checkpoints import current_value
 from errors import InputError
+from formats.weights import current_value
 from models import portable_symbol
-from utils import normalise as normalise_images
+from utils import to_input
 
 # Largest difference allowed between an export and its net: a share of the largest logit (or of 1,
 # where all logits are smaller). Float32 sums in another order differ by about a tenth of this.
@@ -172,12 +172,7 @@ def rounding_error(
 
 def net_logits(net: Any, pixels: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
     """Return what a net itself says of pixels, on the first device that it is on."""
-    return net(normalised(pixels, mean, std, device_of(net))).asnumpy()
-
-
-def normalised(pixels: np.ndarray, mean: np.ndarray, std: np.ndarray, device: Any) -> Any:
-    """Return pixels, float32 in 0 to 255, as a net's input on a device."""
-    return normalise_images(mx.nd.array(pixels, ctx=device), mean, std)
+    return net(to_input(pixels, mean, std, device_of(net))).asnumpy()
 
 
 def device_of(net: Any) -> Any:

@@ -1,0 +1,121 @@
+"""A net's parameters, to files and back: written whole or not at all, read without a pickle."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Mapping
+
+from runtime import mx
+
+import numpy as np
+
+from errors import InputError
+from formats.params_file import MAX_BYTES, read_params
+from utils import sync_folder, writing
+
+
+def named_parameters(net: Any) -> dict[str, Any]:
+    """Return a net's parameters under the names that its files use, as ``features.0.weight``."""
+    return dict(net._collect_params_with_prefix())  # what Block.save_parameters itself calls
+
+
+def current_value(parameter: Any) -> Any:
+    """Return a parameter's value: devices differ in nothing but running statistics."""
+    copies = parameter.list_data()
+    if len(copies) == 1 or parameter.grad_req != "null":
+        return copies[0]
+    return sum(copy.as_in_context(copies[0].context) for copy in copies) / len(copies)
+
+
+def save_arrays(path: Path, arrays: Mapping[str, Any]) -> bytes:
+    """Save arrays and return the file's bytes: the one place where anything trained is written."""
+    with writing(path):
+        path.open("wb").close()  # a lack of rights is an OSError here, and prose in MXNet
+    # Without this wait MXNet 1.9.1 writes running statistics from before the last step.
+    mx.nd.waitall()
+    try:
+        mx.nd.save(str(path), dict(arrays))
+    except mx.MXNetError as error:
+        raise InputError(f"cannot write {path}: is the disk full?") from error
+    with writing(path):
+        data = path.read_bytes()
+        # MXNet does not notice a disk that fills up while the last bytes are flushed.
+        if set(read_params(data, path)) != set(arrays):
+            raise InputError(f"{path} was not written as a whole: is the disk full?")
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    return data
+
+
+def save_parameters(net: Any, path: str | Path) -> None:
+    """Save a net's parameters and running statistics, after the device has finished with them.
+
+    Parameters
+    ----------
+    net : gluon.Block
+        An initialised net.
+    path : path
+        Replaced by the new file once that is whole and on the disk.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
+    """
+    path = Path(path)
+    side = path.with_name(f".{path.name}.tmp")
+    save_arrays(side, {name: current_value(p) for name, p in named_parameters(net).items()})
+    with writing(path):
+        os.replace(side, path)
+        sync_folder(path.parent)
+
+
+def set_parameters(
+    net: Any, arrays: Mapping[str, np.ndarray], source: object, ctx: Any = None
+) -> None:
+    """Give a net the values of arrays, all of which must fit.
+
+    Parameters
+    ----------
+    net : gluon.Block
+        Initialised or not.
+    arrays : mapping of str to numpy.ndarray
+        By the names of `named_parameters`.
+    source : object
+        Where they come from, for the message.
+    ctx : mxnet.Context or list of them, optional
+        Where to put a net that is not initialised (default: the CPU); else left where it is.
+
+    Raises
+    ------
+    InputError
+        Naming every entry that is missing, not in the net, or of another shape.
+    """
+    parameters = named_parameters(net)
+    faults = [f"missing {name}" for name in parameters if name not in arrays]
+    faults += [f"extra {name}" for name in arrays if name not in parameters]
+    for name, parameter in parameters.items():
+        # A dimension of 0 is one that the net learns from its first input.
+        wanted, found = parameter.shape, arrays[name].shape if name in arrays else None
+        if found is None or wanted is None:
+            continue
+        if len(wanted) != len(found) or any(w not in (0, f) for w, f in zip(wanted, found)):
+            faults.append(f"{name} is {found} instead of {wanted}")
+    if faults:
+        raise InputError(f"{source} does not fit the net: {'; '.join(faults)}")
+    for name, parameter in parameters.items():
+        value = mx.nd.array(arrays[name], dtype=parameter.dtype)
+        parameter._load_init(value, parameter.list_ctx() if parameter._data else ctx or mx.cpu())
+
+
+def load_parameters(net: Any, path: str | Path, ctx: Any = None) -> None:
+    """Load what `save_parameters` wrote; see `set_parameters`."""
+    path = Path(path)
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{path} has more than {MAX_BYTES} bytes: no net here is that large")
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    set_parameters(net, read_params(data, path), path, ctx)

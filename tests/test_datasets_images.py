@@ -1,0 +1,160 @@
+"""An image of any kind becomes 32 by 32 pixels, or is refused by one line that names the file."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from image_files import CHANNELS_FIRST, PIXELS, save
+from PIL import Image
+
+from datasets import images
+from datasets.images import GROUND, decode_image, read_image, read_images
+from errors import InputError
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "a.ppm", "a.webp", "without_ending"])
+def test_an_image_of_the_right_size_keeps_its_pixels(name, tmp_path):
+    kind = {"format": "PNG"} if "." not in name else {}
+    lossless = {"lossless": True} if name.endswith("webp") else {}
+    path = save(tmp_path / name, **kind, **lossless)
+    np.testing.assert_array_equal(read_image(path), CHANNELS_FIRST)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK"])
+def test_other_modes_are_converted_as_pillow_does(mode, tmp_path):
+    path = save(tmp_path / "a.tif", mode=mode)
+    with Image.open(path) as image:
+        expected = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+    np.testing.assert_array_equal(read_image(path), expected)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
+def test_transparent_pixels_show_grey(mode, tmp_path):
+    image = Image.fromarray(np.full((32, 32, 3), 200, np.uint8)).convert("RGBA")
+    image.putalpha(Image.fromarray(np.repeat([[0], [255]], 16, axis=0).repeat(32, 1).astype("u1")))
+    if mode == "PA":
+        image = image.quantize(4)
+        image.save(tmp_path / "a.png")
+    else:
+        image.convert(mode).save(tmp_path / "a.png")
+    pixels = read_image(tmp_path / "a.png")
+    assert (pixels[:, :16] == np.array(GROUND)[:, None, None]).all()
+    assert (pixels[:, 16:] == 200).all()
+
+
+def test_a_colour_declared_transparent_shows_grey(tmp_path):
+    save(tmp_path / "a.png", np.full((32, 32, 3), 200, np.uint8), transparency=(200, 200, 200))
+    assert (read_image(tmp_path / "a.png") == np.array(GROUND)[:, None, None]).all()
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_sixteen_bits_keep_the_upper_eight(name, tmp_path):
+    grey = (PIXELS[..., 0].astype(np.uint16) << 8) + 77
+    save(tmp_path / name, grey)
+    np.testing.assert_array_equal(read_image(tmp_path / name), [PIXELS[..., 0]] * 3)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_thirty_two_bits_are_refused(dtype, tmp_path):
+    save(tmp_path / "a.tif", PIXELS[..., 0].astype(dtype))
+    with pytest.raises(InputError, match="convert it to 8 bits"):
+        read_image(tmp_path / "a.tif")
+
+
+@given(
+    st.sampled_from(["1", "L", "LA", "P", "RGB", "RGBA", "I;16"]),
+    st.tuples(st.integers(1, 80), st.integers(1, 80)),
+    st.integers(0, 255),
+)
+def test_any_image_becomes_pixels_within_its_own_range(mode, size, value):
+    array = np.full(size[::-1], value, np.uint8)
+    if mode == "I;16":
+        image = Image.fromarray(array.astype(np.uint16) << 8)
+    else:
+        image = Image.fromarray(array).convert(mode)
+    file = io.BytesIO()
+    image.save(file, format="PNG")
+    pixels = decode_image(file.getvalue(), "image")
+    assert pixels.shape == (3, 32, 32)
+    assert pixels.dtype == np.uint8
+    expected = value if mode != "1" else 255 * (value >= 128)
+    if mode != "1" or value in (0, 255):  # between them it is dithered
+        assert (pixels == expected).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (33, 31), (480, 640), (64, 64)])
+def test_any_size_becomes_32_by_32(shape, tmp_path):
+    save(tmp_path / "a.png", np.full((*shape, 3), (10, 100, 250), np.uint8))
+    assert (read_image(tmp_path / "a.png") == np.array([10, 100, 250])[:, None, None]).all()
+
+
+def test_resizing_is_antialiased(tmp_path):
+    fine = np.indices((256, 256)).sum(axis=0) % 2 * 255
+    save(tmp_path / "a.png", fine.astype(np.uint8))
+    assert abs(read_image(tmp_path / "a.png").astype(int) - 127).max() < 8
+
+
+def test_an_animation_gives_its_first_frame(tmp_path):
+    frames = [Image.fromarray(np.full((32, 32, 3), value, np.uint8)) for value in (50, 200)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert (read_image(tmp_path / "a.gif") == 50).all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photograph_is_turned_upright(orientation, tmp_path):
+    from PIL import ImageOps
+
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as image:
+        expected = np.asarray(ImageOps.exif_transpose(image)).transpose(2, 0, 1)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), expected)
+
+
+def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    save(tmp_path / "a.png", np.zeros((300, 300), np.uint8))
+    monkeypatch.setattr(images, "MAX_PIXELS", 300 * 300 - 1)
+    monkeypatch.setattr(Image.Image, "resize", None)
+    with pytest.raises(InputError, match=r"\(300, 300\) pixels are more than 89,999"):
+        read_image(tmp_path / "a.png")
+
+
+def test_a_bomb_of_a_few_kilobytes_is_refused(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        save(tmp_path / "a.png", np.zeros((1, 1), np.uint8))
+    content = bytearray((tmp_path / "a.png").read_bytes())
+    content[16:24] = (60_000).to_bytes(4, "big") * 2  # width and height in the header
+    import zlib
+
+    content[29:33] = zlib.crc32(bytes(content[12:29])).to_bytes(4, "big")
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.png"):
+        read_image(tmp_path / "a.png")
+
+
+def test_no_program_is_started_for_postscript(tmp_path):
+    save(tmp_path / "a.eps")
+    with pytest.raises(InputError, match="not an image in a format"):
+        read_image(tmp_path / "a.eps")
+
+
+def test_a_file_that_is_too_long_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "MAX_BYTES", 100)
+    with pytest.raises(InputError, match=r"100 at most are expected"):
+        read_image(save(tmp_path / "a.png"))
+
+
+def test_broken_images_are_named_three_of_them_at_least(tmp_path):
+    paths = [save(tmp_path / f"{i}.png") for i in range(200)]
+    for path in paths[10:15]:
+        path.write_bytes(path.read_bytes()[:-500])
+    paths[12].write_bytes(b"")
+    with pytest.raises(InputError, match=r"10\.png .*11\.png .*12\.png .*\(and 2 more\)"):
+        read_images(paths, "test")
