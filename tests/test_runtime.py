@@ -17,6 +17,7 @@ from runtime import mx
 import kiwisolver
 import numpy
 import pytest
+from mxnet import autograd, gluon
 from mxnet.gluon.contrib.estimator import CheckpointHandler
 
 ROOT = Path(runtime.__file__).resolve().parent
@@ -64,6 +65,36 @@ def test_a_process_bound_to_one_core_gets_one_thread(site):
         "import runtime; print(os.environ['OMP_NUM_THREADS'])"
     )
     assert run_python(code, site).stdout == "1\n"
+
+
+class Read(gluon.HybridBlock):
+    """A weight that is read several times: 1 · w, 2 · w, and so on, added up."""
+
+    def __init__(self, times):
+        super().__init__()
+        self.times = times
+        self.weight = self.params.get("weight", shape=(3,), init="ones")
+
+    def hybrid_forward(self, F, x, weight):
+        scaled = x * weight
+        return F.add_n(*[scaled * (number + 1) for number in range(self.times)])
+
+
+@pytest.mark.parametrize("grad_req", ["write", "add"])
+@pytest.mark.parametrize("times", range(1, 11))
+def test_the_gradients_of_all_who_read_a_tensor_count(times, grad_req):
+    # MXNet once lost some of five to seven with "add": apache/incubator-mxnet#17989.
+    net = Read(times)
+    net.initialize()
+    net.weight.grad_req = grad_req
+    net.hybridize(static_alloc=True, static_shape=True)
+    for step in range(1, 3):
+        with autograd.record():
+            out = net(mx.nd.array([1, 2, 3]))
+        out.backward()
+        seen = step if grad_req == "add" else 1
+        expected = seen * times * (times + 1) / 2 * numpy.array([1, 2, 3])
+        assert net.weight.grad().asnumpy().tolist() == expected.tolist()
 
 
 @pytest.fixture

