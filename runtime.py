@@ -91,16 +91,6 @@ def set_threads() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(physical_cores()))
 
 
-def add_gradients_early() -> None:
-    """Let MXNet add up a tensor's gradients as they come, unless the user has set how many wait.
-
-    Of a tensor that several layers read, as a DenseNet's features, MXNet keeps the gradients of up
-    to eight until it adds them all at once. One by one they take up to a tenth less memory in all,
-    and no more time.
-    """
-    os.environ.setdefault("MXNET_EXEC_INPLACE_GRAD_SUM_CAP", "2")
-
-
 # ------------------------------------------------------------------------------- GPU libraries
 
 # What libmxnet.so of mxnet-cu112 is linked against, where the wheels nvidia-*-cu11 put it; each
@@ -213,7 +203,6 @@ def dropped_names(package: str) -> Iterator[None]:
 
 if "mxnet" not in sys.modules:
     set_threads()
-    add_gradients_early()
     load_gpu_libraries()
 elif "OMP_NUM_THREADS" not in os.environ:
     warnings.warn(

@@ -55,7 +55,7 @@ def test_flags_are_known(page):
 @pytest.mark.parametrize("page", PAGES)
 def test_models_and_presets_are_known(page):
     text = read(page)
-    for name in re.findall(r"--model (\w+)", text):
+    for name in re.findall(r"--model ([a-z]\w+)", text):
         models.get_model(name)
     assert set(re.findall(r"--preset ([a-z][\w-]*)", text)) <= set(PRESETS)
 
