@@ -10,7 +10,7 @@ from runtime import mx
 import numpy as np
 from mxnet import gluon
 
-from formats.weights import current_value
+from formats.weights import current_values
 from models import portable_symbol
 from models.tracing import on_cpu
 from utils import to_input
@@ -37,7 +37,7 @@ def freeze(net: Any, ctx: Any) -> Any:
     gluon.HybridBlock
         Hybridized, unless it is `net`.
     """
-    devices = list(ctx) if isinstance(ctx, (list, tuple)) else [ctx]
+    devices = _as_list(ctx)
     if not all(on_cpu(device) for device in devices):
         return net
     data = mx.sym.var("data", dtype="float32")
@@ -45,13 +45,15 @@ def freeze(net: Any, ctx: Any) -> Any:
     if any(node["op"] == "BatchNorm" for node in json.loads(fused.tojson())["nodes"]):
         return net
     frozen = gluon.SymbolBlock(fused, data)
-    # Without this wait MXNet 1.9.1 hands out running statistics from before the last step.
-    mx.nd.waitall()
-    values = {parameter.name: parameter for parameter in net.collect_params().values()}
+    values = current_values(net)
     for name, parameter in frozen.collect_params().items():
-        parameter._load_init(current_value(values[name]), devices)
+        parameter._load_init(values[name], devices)
     frozen.hybridize(static_alloc=True, static_shape=True)
     return frozen
+
+
+def _as_list(ctx: Any) -> list:
+    return list(ctx) if isinstance(ctx, (list, tuple)) else [ctx]
 
 
 def compute_logits(
@@ -82,7 +84,7 @@ def compute_logits(
     numpy.ndarray
         float32, (N, classes).
     """
-    devices = list(ctx) if isinstance(ctx, (list, tuple)) else [ctx]
+    devices = _as_list(ctx)
     outputs = []
     for start in range(0, len(images), batch_size):
         parts = np.array_split(images[start : start + batch_size], len(devices))

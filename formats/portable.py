@@ -13,7 +13,7 @@ from runtime import mx
 import numpy as np
 
 from errors import InputError
-from formats.weights import current_value
+from formats.weights import current_values
 from models import portable_symbol
 from utils import to_input
 
@@ -47,8 +47,6 @@ def portable_graph(
     arrays : dict of str to NDArray
         On the CPU, by names that start with ``arg:`` or ``aux:``.
     """
-    # Without this wait MXNet 1.9.1 hands out running statistics from before the last step.
-    mx.nd.waitall()
     data, constants = mx.sym.var("data"), {}
     if normalise:
         shape = (1, 3, 1, 1)
@@ -59,8 +57,7 @@ def portable_graph(
         offset, scale = (mx.sym.var(name, shape=shape) for name in constants)
         data = mx.sym.broadcast_mul(mx.sym.broadcast_sub(data, offset), scale)
     symbol = _rewritten(portable_symbol(net, data))
-    values = {p.name: current_value(p) for p in net.collect_params().values()}
-    values.update(constants)
+    values = {**current_values(net), **constants}
     kinds = [("arg", name) for name in symbol.list_arguments() if name != "data"]
     kinds += [("aux", name) for name in symbol.list_auxiliary_states()]
     arrays = {f"{kind}:{name}": values[name].as_in_context(mx.cpu()) for kind, name in kinds}

@@ -176,6 +176,11 @@ class BNReLU(nn.HybridBlock):
         return [F.reshape(row, (-1,)) for row in F.split(rows, len(vectors), axis=0)]
 
 
+def norm(channels):
+    """BatchNorm alone, for the places where no ReLU follows at once."""
+    return nn.BatchNorm(in_channels=channels, epsilon=BN_EPSILON, momentum=BN_MOMENTUM)
+
+
 class SqueezeExcitation(nn.HybridBlock):
     """Scale each channel by what all of them hold: average, linear, ReLU, linear, sigmoid, scale.
 

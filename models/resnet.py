@@ -18,14 +18,13 @@ from mxnet.gluon import nn
 
 from errors import InputError
 from models.layers import (
-    BN_EPSILON,
-    BN_MOMENTUM,
     IMAGE,
     BNReLU,
     Conv,
     SqueezeExcitation,
     dense,
     global_average,
+    norm,
     relu,
     three_groups,
 )
@@ -62,11 +61,6 @@ def survival_probs(blocks, final_survival_prob):
 
 
 # ----------------------------------------------------------------------------- blocks
-
-
-def norm(channels):
-    """BatchNorm alone, for the places where no ReLU follows at once."""
-    return nn.BatchNorm(in_channels=channels, epsilon=BN_EPSILON, momentum=BN_MOMENTUM)
 
 
 class Shortcut(nn.HybridBlock):
