@@ -31,10 +31,18 @@ from training.artefacts import run_facts
 from training.checkpoints import Checkpoints
 from training.config import Config, parse_args
 from training.distributed import Workers
-from training.optimisation import train_step
+from training.optimisation import loss_scaler, train_step
 from training.pace import Pace, duration
 from training.resumption import open_checkpoints, restore
-from training.run import DivergedError, Progress, Run, Tally, augmentation_of, build
+from training.run import (
+    DivergedError,
+    Progress,
+    Run,
+    Tally,
+    augmentation_of,
+    build,
+    hybridize,
+)
 from training.run_folder import LOG, RunFolder, log_to_screen
 from utils import StopSignals, seed_step
 
@@ -244,8 +252,9 @@ def _train(run: Run, folder: RunFolder | None) -> dict[str, Any]:
         if run.workers.count > 1:
             run.workers.average_statistics(run.net)
         if checkpoints:
-            if config.amp:
-                progress.loss_scale = run.trainer._amp_loss_scaler.loss_scale
+            scaler = loss_scaler(run.trainer)
+            if scaler:
+                progress.loss_scale = scaler.loss_scale
             checkpoints.save(run.net, run.trainer, asdict(progress), best)
 
     if folder and progress.history:  # a run killed after its checkpoint has a line to catch up with
@@ -291,6 +300,9 @@ def conclude(
         What ``results.json`` holds.
     """
     plot_curves([folder.path], folder.path / "curves.png")
+    if getattr(run.net, "bfloat16", False):  # what is tested is what leaves: float32
+        run.net.bfloat16 = False
+        hybridize(run.net, run.config)
     last = evaluate(run, run.data.test)
     best = last
     checkpoint = checkpoints.read()
@@ -309,14 +321,18 @@ def conclude(
         "train_seconds": sum(line["epoch_seconds"] for line in progress.history),
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
-    export_symbol(
-        run.net,
-        folder.path / "export",
-        run.data.classes,
-        run.data.mean,
-        run.data.std,
-        extra=run_facts(folder.read_config(), results, checkpoint),
-    )
+    if loss_scaler(run.trainer):
+        # MXNet's AMP has changed every operator of this process, and would be exported with them.
+        LOG.info("to export the net: python export.py %s", folder.path)
+    else:
+        export_symbol(
+            run.net,
+            folder.path / "export",
+            run.data.classes,
+            run.data.mean,
+            run.data.std,
+            extra=run_facts(folder.read_config(), results, checkpoint),
+        )
     folder.write_results(results)
     LOG.info(
         "test error: %.2f %% at the last epoch, %.2f %% at the best (%d)",

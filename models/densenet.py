@@ -27,7 +27,7 @@ from models.layers import (
 )
 from models.padding import aligned
 from models.recompute import RecomputedDenseNet
-from models.tracing import Graph, on_cpu
+from models.tracing import Graph, bfloat16_if, on_cpu
 
 # ----------------------------------------------------------------------------- blocks
 
@@ -105,12 +105,15 @@ class DenseBlock(nn.HybridBlock):
     ----------
     parts : tuple of int
         Widths of what the output is a concatenation of: the input, then each layer's features.
+    fills_blocks : bool
+        Whether each of these widths fills whole oneDNN blocks.
     """
 
     def __init__(self, layers, channels, growth_rate, **options):
         super().__init__()
+        self.fills_blocks = aligned(channels, growth_rate)
         # Squeeze-and-excitation's products come in the plain layout.
-        self.blocked = aligned(channels, growth_rate) and not options["squeeze_excitation"]
+        self.blocked = self.fills_blocks and not options["squeeze_excitation"]
         self.parts = (channels, *[growth_rate] * layers)
         with self.name_scope():
             self.layers = nn.HybridSequential()
@@ -122,7 +125,7 @@ class DenseBlock(nn.HybridBlock):
         features = [x]
         for layer in self.layers:
             features.append(layer(x))
-            x = concat(F, features, self.blocked)
+            x = concat(F, features, self.fills_blocks)
         return x
 
 
@@ -168,6 +171,10 @@ class DenseNet(nn.HybridBlock):
         Scale each layer's new features by a squeeze-and-excitation block.
     memory_efficient : bool, default False
         Trade time for memory in training: see `RecomputedDenseBlock`.
+    bfloat16 : bool, default False
+        On a CPU, compute in bfloat16 from the first convolution to the average over space.
+        Parameters, their gradients and running statistics stay float32, and so does what is
+        exported. Without instructions for it (`runtime.has_bfloat16`) it is slow. Not with dropout.
     classes : int, default 10
 
     Raises
@@ -186,16 +193,22 @@ class DenseNet(nn.HybridBlock):
         dropout=0.0,
         squeeze_excitation=False,
         memory_efficient=False,
+        bfloat16=False,
         classes=10,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self.bfloat16 = bfloat16
         if not block_config or min(block_config) < 1 or growth_rate < 1 or classes < 1:
             raise InputError("block_config, growth_rate and classes must be at least 1")
         if not 0 < compression <= 1:
             raise InputError(f"compression must be in (0, 1], not {compression}")
         if not 0 <= dropout < 1:
             raise InputError(f"dropout must be in [0, 1), not {dropout}")
+        if dropout and bfloat16:
+            # MXNet has no such dropout, and between casts the fused BatchNorm after it returns a
+            # wrong gradient.
+            raise InputError("dropout cannot be in bfloat16: set it to 0, or compute in float32")
         plain = not bottleneck and compression == 1
         channels = init_channels or (16 if plain else 2 * growth_rate)
         options = {
@@ -229,6 +242,10 @@ class DenseNet(nn.HybridBlock):
 
     def forward(self, x):
         """Return the logits of x."""
+        with bfloat16_if(self.bfloat16):
+            return self._forward(x)
+
+    def _forward(self, x):
         if isinstance(x, mx.sym.Symbol):
             return super().forward(x)
         if self._recomputed and autograd.is_recording() and autograd.is_training():

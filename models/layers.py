@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from runtime import mx
 
+from mxnet.contrib.amp.amp import bfloat16
 from mxnet.gluon import nn
 
 from errors import InputError
 from models.padding import aligned, pad, padded, strip
-from models.tracing import current_trace, on_cpu, pads_channels
+from models.tracing import current_trace, in_bfloat16, on_cpu, pads_channels
 
 IMAGE = (3,)  # channels of what a net reads, which no layer before it can pad
 BN_EPSILON = 1e-5  # Torch's, which both papers used
 BN_MOMENTUM = 0.9
+# For reshape_like: spreads the last of three axes over the space of another tensor.
+_AS_SPACE = {"lhs_begin": 2, "lhs_end": 3, "rhs_begin": 2, "rhs_end": 4}
 
 
 def concat(F, features, blocked):
@@ -42,7 +45,17 @@ def concat(F, features, blocked):
     # Where a part does not fill whole blocks, the 4-D form dies in the backward pass on a CPU
     # ("could not construct a sub-memory", or SIGFPE); the 3-D form is safe.
     flat = F.concat(*[F.reshape(x, (0, 0, -1)) for x in features], dim=1)
-    return F.reshape_like(flat, features[0], lhs_begin=2, lhs_end=3, rhs_begin=2, rhs_end=4)
+    return F.reshape_like(flat, features[0], **_AS_SPACE)
+
+
+def to_bfloat16(F, x):
+    """Cast x for what computes in bfloat16, if the net does."""
+    return F.amp_cast(x, dtype=bfloat16) if in_bfloat16() else x
+
+
+def to_float32(F, x):
+    """Cast x back, for what MXNet cannot compute in bfloat16 or should not."""
+    return F.amp_cast(x, dtype="float32") if in_bfloat16() else x
 
 
 def relu(F, x):
@@ -65,6 +78,7 @@ def global_average(F, x, *parts):
     *parts : int
         Widths of the parts that x is a concatenation of, if they may be padded.
     """
+    x = to_float32(F, x)
     if on_cpu():
         rows = F.reshape(x, (-3, -3))
         means = F.dot(rows, F.softmax(_zero_row(F, rows)), transpose_b=True)  # weights 1 / (H · W)
@@ -84,8 +98,9 @@ def scale_channels(F, x, scale):
     """
     if not on_cpu():
         return F.broadcast_mul(x, F.reshape(scale, (0, 0, 1, 1)))
+    x = to_float32(F, x)
     ones = _zero_row(F, F.reshape(x, (-3, -3))) + 1
-    return x * F.reshape_like(F.dot(F.reshape(scale, (-1, 1)), ones), x)
+    return to_bfloat16(F, x * F.reshape_like(F.dot(F.reshape(scale, (-1, 1)), ones), x))
 
 
 def _zero_row(F, rows):
@@ -234,14 +249,21 @@ class Conv(nn.Conv2D):
         )
 
     def hybrid_forward(self, F, x, weight):
-        if not pads_channels() or aligned(self._channels, *self._parts):
-            return super().hybrid_forward(F, x, weight)
-        if self._parts != IMAGE:
-            weight = pad(F, F.reshape(weight, (0, 0, -1)), self._parts)
-        weight = pad(F, F.reshape(weight, (1, self._channels, -1)), (self._channels,))
-        filters = padded([self._channels])
-        weight = F.reshape(weight, (filters, -1, *self._kwargs["kernel"]))
-        return F.Convolution(x, weight, **{**self._kwargs, "num_filter": filters})
+        filters = padded([self._channels]) if pads_channels() else self._channels
+        pads_input = pads_channels() and self._parts != IMAGE
+        if in_bfloat16() and self._parts == IMAGE:
+            # oneDNN's form for three channels, float32 alone, is not needed for whole blocks.
+            pads_input = True
+            x = F.reshape_like(pad(F, F.reshape(x, (0, 0, -1)), IMAGE), x, **_AS_SPACE)
+            x = to_bfloat16(F, x)
+        if pads_input or filters != self._channels:
+            if pads_input:
+                weight = pad(F, F.reshape(weight, (0, 0, -1)), self._parts)
+            if filters != self._channels:
+                weight = pad(F, F.reshape(weight, (1, self._channels, -1)), (self._channels,))
+            weight = F.reshape(weight, (filters, -1, *self._kwargs["kernel"]))
+        weight = to_bfloat16(F, weight)
+        return F.Convolution(x, weight, name="fwd", **{**self._kwargs, "num_filter": filters})
 
 
 def dense(units, in_units):

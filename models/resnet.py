@@ -28,7 +28,7 @@ from models.layers import (
     relu,
     three_groups,
 )
-from models.tracing import Graph
+from models.tracing import Graph, bfloat16_if
 
 # ----------------------------------------------------------------------------- helpers
 
@@ -226,6 +226,10 @@ class ResNet(nn.HybridBlock):
         p_L of stochastic depth; 1 is constant depth.
     squeeze_excitation : bool, default False
         A squeeze-and-excitation block at the end of every branch.
+    bfloat16 : bool, default False
+        On a CPU, compute in bfloat16 from the first convolution to the average over space.
+        Parameters, their gradients and running statistics stay float32, and so does what is
+        exported. Without instructions for it (`runtime.has_bfloat16`) it is slow.
     classes : int, default 10
 
     Raises
@@ -242,10 +246,12 @@ class ResNet(nn.HybridBlock):
         projection=False,
         final_survival_prob=1.0,
         squeeze_excitation=False,
+        bfloat16=False,
         classes=10,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self.bfloat16 = bfloat16
         if not layers or min(layers) < 1 or len(channels) != len(layers) + 1:
             raise InputError("layers must be positive, and channels one longer than layers")
         self.survival_probs = survival_probs(sum(layers), final_survival_prob)
@@ -274,6 +280,10 @@ class ResNet(nn.HybridBlock):
 
     def forward(self, x):
         """Return the logits of x; in training, through the surviving blocks only."""
+        with bfloat16_if(self.bfloat16):
+            return self._forward(x)
+
+    def _forward(self, x):
         skips = self.survival_probs[-1] < 1 and autograd.is_training()
         if not skips or isinstance(x, mx.sym.Symbol):
             return super().forward(x)

@@ -45,6 +45,22 @@ def on_cpu(ctx=None):
     return _ONEDNN and device == "cpu" and not getattr(_current, "portable", False)
 
 
+@contextlib.contextmanager
+def bfloat16_if(active):
+    """Within this context, if `active`, layers on a CPU compute in bfloat16."""
+    previous = getattr(_current, "bfloat16", False)
+    _current.bfloat16 = active
+    try:
+        yield
+    finally:
+        _current.bfloat16 = previous
+
+
+def in_bfloat16():
+    """Whether the layer now running or being traced computes in bfloat16."""
+    return getattr(_current, "bfloat16", False) and on_cpu()
+
+
 # ------------------------------------------------------------------------------ the graph
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from runtime import mx
+from runtime import has_bfloat16, mx
 
 import numpy as np
 import pytest
@@ -214,6 +214,26 @@ def test_a_cast_to_float16_leaves_batchnorm_in_float32(name, options):
         assert (dtype == np.float32) == parameter.endswith(("gamma", "beta")), parameter
 
 
+@pytest.mark.skipif(not has_bfloat16(), reason="needs a processor with AVX512-BF16")
+@pytest.mark.parametrize(
+    ("name", "options"), [s for s in SMALL if s[0] in REGISTRY and "dropout" not in s[1]]
+)
+def test_in_bfloat16_a_net_computes_nearly_the_same(name, options):
+    exact = build(name, **options)
+    imperative = build(name, hybrid=False, bfloat16=True, **options)
+    hybrid = build(name, bfloat16=True, **options)
+    expected, *others = (backward(net, 16) for net in (exact, imperative, hybrid))
+    for net, (logits, _) in zip((imperative, hybrid), others):
+        np.testing.assert_allclose(logits, expected[0], atol=0.02)
+        assert relative(statistics(net), statistics(exact)) < 1e-3
+    # Eight bits of mantissa, at every layer: gradients of fused operators may be off as far as
+    # those of plain ones, not further.
+    rounding, fused = (relative(gradients, expected[1]) for _, gradients in others)
+    assert rounding < 0.3
+    assert fused < 1.2 * rounding
+    assert "amp_cast" not in portable_symbol(hybrid).tojson()
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -223,8 +243,9 @@ def test_a_cast_to_float16_leaves_batchnorm_in_float32(name, options):
         {"depth": 16, "growth_rate": 12, "dropout": 0.2},
         {"bottleneck": False},
         {"bottleneck": False, "growth_rate": 12},
+        {"depth": 16, "squeeze_excitation": True},
     ],
-    ids=["bc-k16", "bc-k16-dropout", "bc-k12", "bc-k12-dropout", "plain-k16", "plain-k12"],
+    ids=["bc-k16", "bc-k16-dropout", "bc-k12", "bc-k12-dropout", "plain-k16", "plain-k12", "se"],
 )
 def test_memory_efficient_densenets_are_the_same_nets(options):
     options = {"depth": 13, **options}
@@ -291,6 +312,7 @@ def test_multiply_accumulates_are_those_of_the_layers():
         ("densenet", {"compression": 1.5}, r"\(0, 1\]"),
         ("densenet", {"dropout": 1}, r"\[0, 1\)"),
         ("densenet", {"widht": 3}, "widht"),
+        ("densenet", {"dropout": 0.2, "bfloat16": True}, "set it to 0"),
         ("cifar_resnet20_v1", {"depth": 3}, "takes no depth"),
     ],
 )

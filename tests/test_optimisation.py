@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from mxnet.gluon import nn
 
-from errors import InputError
 from models import get_model, initialize
 from training.config import make_config
 from training.distributed import Workers
@@ -156,9 +155,12 @@ def test_milestones_can_be_epochs():
     assert [round(schedule(step), 6) for step in (7, 8, 17, 18, 35)] == [1, 0.1, 0.1, 0.01, 0.01]
 
 
-def test_mixed_precision_is_refused_on_a_cpu():
-    with pytest.raises(InputError, match="needs GPUs"):
-        prepare_amp(make_config(amp=True), ONE)
+@pytest.mark.parametrize("has", [False, True])
+def test_mixed_precision_on_a_cpu_is_bfloat16_where_the_cpu_has_it(monkeypatch, caplog, has):
+    monkeypatch.setattr("training.optimisation.has_bfloat16", lambda: has)
+    options = prepare_amp(make_config(amp=True), ONE)
+    assert options == ({"bfloat16": True} if has else {})
+    assert ("computing in float32" in caplog.text) is not has
 
 
 # AMP changes MXNet's operators for the rest of the process, so this one has a process of its own.

@@ -115,6 +115,19 @@ def test_stopped_at_every_kind_of_step(tmp_path, undisturbed, monkeypatch):
     assert len(described["resumed"]) == 6
 
 
+def test_mixed_precision_resumes_to_the_bit(tmp_path, monkeypatch):
+    # In bfloat16 where the processor has it.
+    flags = ["--amp", "--dropout", "0", "--epochs", "1"]
+    start(tmp_path, *flags, name="whole")
+    stop_after(monkeypatch, 2)
+    with pytest.raises(train_cifar10.StoppedError):
+        start(tmp_path, *flags)
+    monkeypatch.undo()
+    monkeypatch.setattr(run, "get_dataset", tiny_shapes)
+    resume(tmp_path / "run")
+    assert_same(tmp_path / "run", tmp_path / "whole")
+
+
 def test_the_history_of_a_killed_run_catches_up(tmp_path, undisturbed):
     folder = tmp_path / "run"
     shutil.copytree(undisturbed[0], folder)

@@ -127,6 +127,16 @@ def test_where_the_kernel_tells_nothing_every_processor_is_a_core(tmp_path, monk
 
 
 @pytest.mark.parametrize(
+    ("flags", "has"), [("fma avx512f avx512_bf16", True), ("fma avx512f avx512_vnni", False)]
+)
+def test_a_processor_says_whether_it_has_bfloat16(tmp_path, flags, has):
+    assert not runtime.has_bfloat16(str(tmp_path))
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text(f"model name\t: A CPU\nflags\t\t: {flags}\n")
+    assert runtime.has_bfloat16(str(tmp_path)) is has
+
+
+@pytest.mark.parametrize(
     ("quota", "cores"), [("max 100000", 4), ("250000 100000", 2), ("900000 100000", 4)]
 )
 def test_a_containers_cpu_limit_counts(machine, tmp_path, quota, cores):

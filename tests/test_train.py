@@ -101,7 +101,6 @@ REFUSALS = [
     (["--val-size", "150"], "do not fill one batch"),
     (["--run-dir", "/dev/null"], "cannot write /dev/null"),
     (["--resume", "nowhere"], "cannot read nowhere"),
-    (["--amp"], "needs GPUs"),
     (["--kvstore", "dist_sync"], "launch.py"),
     (["--nonsense"], "--nonsense"),
 ]

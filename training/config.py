@@ -116,7 +116,7 @@ class Config:
     ctx: str = flag("auto", "auto: a GPU if there is one", choices=("auto", "cpu", "gpu"))
     gpus: tuple[int, ...] = flag((), "device numbers, as in 0,1; also with --ctx cpu", integers)
     kvstore: str = flag("device", "dist_sync: many machines", choices=("device", "dist_sync"))
-    amp: bool = flag(False, "mixed precision with loss scaling, on GPUs")
+    amp: bool = flag(False, "mixed precision: float16 on GPUs, bfloat16 on CPUs that have it")
     deterministic: bool = flag(False, "repeatable bits on a GPU too, at some cost in speed")
     no_hybridize: bool = flag(False, "run the net imperatively, to debug it")
 

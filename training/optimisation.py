@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
-from runtime import gluoncv, mx
+from runtime import gluoncv, has_bfloat16, mx
 
 import numpy as np
 from mxnet import autograd, gluon
 from mxnet.contrib import amp
 
-from errors import InputError
 from training.config import Config
 from training.distributed import Workers
+from training.run_folder import LOG
 from utils import to_device, to_input
 
 
@@ -53,19 +53,34 @@ def make_schedule(config: Config, steps_per_epoch: int) -> Callable[[int], float
     return gluoncv.utils.LRSequential(parts)
 
 
-def prepare_amp(config: Config, ctx: Sequence[Any]) -> None:
-    """Let MXNet compute in float16 from here on, before any net is built.
+def prepare_amp(config: Config, ctx: Sequence[Any]) -> Mapping[str, Any]:
+    """Let MXNet compute in 16 bits, before any net is built.
 
-    Raises
-    ------
-    InputError
-        If the devices are not GPUs: MXNet has no float16 convolution for CPUs.
+    In float16 on GPUs, from here on, by MXNet's own AMP. On a CPU that would take oneDNN's tensors
+    out of their blocks at every cast, so there our nets have a form in bfloat16.
+
+    A CPU without instructions for bfloat16 would be slower with it, so it stays with float32, and
+    the log says so.
+
+    Returns
+    -------
+    dict
+        Options for `models.get_model`.
     """
     if not config.amp:
-        return
-    if any(device.device_type != "gpu" for device in ctx):
-        raise InputError("--amp needs GPUs (a CPU has no float16 convolutions): drop it")
-    amp.init()
+        return {}
+    if ctx[0].device_type == "gpu":
+        amp.init()
+        return {}
+    if not has_bfloat16():
+        LOG.warning("this CPU has no AVX512-BF16: computing in float32 in spite of --amp")
+        return {}
+    return {"bfloat16": True}
+
+
+def loss_scaler(trainer: gluon.Trainer) -> Any:
+    """Return what AMP keeps the scale of a float16 loss in, or None: bfloat16 needs none."""
+    return getattr(trainer, "_amp_loss_scaler", None)
 
 
 def make_trainer(
@@ -96,7 +111,7 @@ def make_trainer(
     trainer = gluon.Trainer(
         parameters, "nag", settings, kvstore=workers.kvstore, update_on_kvstore=False
     )
-    if config.amp:
+    if config.amp and amp.amp._amp_initialized:
         amp.init_trainer(trainer)
     # Connected here rather than in the first step, which would overwrite what a checkpoint says of
     # each device's running statistics. The parameter server refuses arrays in oneDNN's blocked
@@ -161,7 +176,7 @@ def train_step(
             correct = logits.argmax(1) == target.argmax(1)
             sums = mx.nd.concat(losses[-1].sum(), correct.sum(), dim=0)
             metrics.append(sums.as_in_context(mx.cpu()))
-        if config.amp:
+        if loss_scaler(trainer):
             with autograd.record(), amp.scale_loss(losses, trainer) as scaled:
                 autograd.backward(scaled)
         else:
@@ -180,7 +195,7 @@ def train_step(
 
 
 def _clip(trainer: gluon.Trainer, net: gluon.Block, config: Config, ctx: Sequence[Any]) -> None:
-    if config.amp:
+    if loss_scaler(trainer):
         amp.unscale(trainer)
     trained = [p for p in net.collect_params().values() if p.grad_req != "null"]
     for device in ctx:

@@ -9,6 +9,7 @@ import numpy as np
 from errors import InputError
 from formats.weights import named_parameters, set_parameters
 from training.checkpoints import Checkpoint, Checkpoints, newest, set_optimizer_state
+from training.optimisation import loss_scaler
 from training.run import Progress, Run
 from training.run_folder import LOG, RunFolder, describe_environment
 
@@ -100,9 +101,9 @@ def restore(run: Run, checkpoint: Checkpoint | None) -> Progress:
         set_parameters(run.net, checkpoint.arrays("net.params"), path / "net.params")
         state = checkpoint.arrays("state.params")
         set_optimizer_state(run.net, run.trainer, state, path / "state.params")
-        if run.config.amp:
-            run.trainer._amp_loss_scaler._loss_scale = progress.loss_scale
-            run.trainer._amp_loss_scaler._next_loss_scale = progress.loss_scale
+        scaler = loss_scaler(run.trainer)
+        if scaler:
+            scaler._loss_scale = scaler._next_loss_scale = progress.loss_scale
     if run.workers.count > 1:
         _share(run, progress)
     return progress
