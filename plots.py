@@ -19,7 +19,7 @@ from typing import Any, Callable, Iterator, Mapping, Sequence
 import matplotlib.figure as figures
 import numpy as np
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from errors import InputError, Parser, command_line
 
@@ -122,11 +122,16 @@ def plot_curves(run_dirs: Sequence[str | Path], out: str | Path | None = None) -
                     drawn[label] = Line2D([], [], color="gray", linewidth=width, label=label)
         epochs = [line["epoch"] for line in history]
         lr.plot(epochs, [line["lr"] for line in history], label=name, linewidth=1.6, **look)
-    for axes, title in ((loss, "loss"), (error, "error, %"), (lr, "learning rate")):
+    for axes, title in ((loss, "loss, on a log scale"), (error, "error, %"), (lr, "learning rate")):
         axes.set_title(title)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
+    # A net whose BatchNorm statistics still lag may begin with a loss ten times all others.
+    loss.set_yscale("log")
+    loss.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    loss.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    loss.yaxis.set_minor_formatter(NullFormatter())
     lr.set_ylim(bottom=0)
     figure.legend(handles=[*lr.lines, *drawn.values()], loc="outside lower center", ncols=5)
     if out is not None:

@@ -3,12 +3,14 @@
     pip install -r benchmarks/requirements.txt
     python benchmarks/training_step.py                         # seven nets, a quarter of an hour
     python benchmarks/training_step.py resnet20 densenet_bc40_k16 --compile
+    python benchmarks/training_step.py --amp                   # both in bfloat16
 
 Batch 64, float32, forward, backward and optimizer (SGD with Nesterov momentum and weight decay);
 random images. PyTorch runs in its default layout, in channels_last, and with --compile through
 torch.compile as well; the best of them counts. Textbook Gluon has the threads that MXNet takes by
-itself: half of the processors. GFLOP/s count three forward passes' multiply-adds a step; the peak
-is the best of a few large matrix products.
+itself: half of the processors. With --amp our nets compute in bfloat16, PyTorch's under
+torch.autocast, and textbook Gluon, which has no such form, stays away. GFLOP/s count three forward
+passes' multiply-adds a step; the peak is the best of a few large matrix products in float32.
 """
 
 from __future__ import annotations
@@ -49,14 +51,14 @@ NETS: dict[str, tuple[str, dict[str, Any]]] = {
 LAYOUTS = ("PyTorch", "PyTorch channels_last", "PyTorch compiled")
 
 
-def ours(family: str, options: dict[str, Any]) -> Callable[[], None]:
+def ours(family: str, options: dict[str, Any], amp: bool) -> Callable[[], None]:
     """Return a step of this project's training."""
     import models
 
-    return gluon_step(models.get_model(family, **options))
+    return gluon_step(models.get_model(family, bfloat16=amp, **options))
 
 
-def textbook(family: str, options: dict[str, Any]) -> Callable[[], None]:
+def textbook(family: str, options: dict[str, Any], amp: bool) -> Callable[[], None]:
     """Return a step of the same net as a tutorial writes it."""
     import textbook_nets
 
@@ -91,7 +93,7 @@ def gluon_step(net: Any) -> Callable[[], None]:
     return step
 
 
-def pytorch(layout: str, family: str, options: dict[str, Any]) -> Callable[[], None]:
+def pytorch(layout: str, family: str, options: dict[str, Any], amp: bool) -> Callable[[], None]:
     """Return a step of the same net in PyTorch."""
     import pytorch_nets
     import torch
@@ -112,7 +114,9 @@ def pytorch(layout: str, family: str, options: dict[str, Any]) -> Callable[[], N
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        criterion(net(images), labels).backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=amp):
+            loss = criterion(net(images), labels)
+        loss.backward()
         optimizer.step()
 
     return step
@@ -149,13 +153,13 @@ def gigaflops(family: str, options: dict[str, Any]) -> float:
     return 3 * 2 * models.count_multiply_accumulates(net) / 1e9
 
 
-def contender(name: str, net: str) -> None:
+def contender(name: str, net: str, amp: bool) -> None:
     """Be the contender of a name."""
     family, options = NETS[net]
     if name in LAYOUTS:
-        serve(pytorch(name, family, options))
+        serve(pytorch(name, family, options, amp))
     else:
-        serve({"ours": ours, "textbook Gluon": textbook}[name](family, options))
+        serve({"ours": ours, "textbook Gluon": textbook}[name](family, options, amp))
 
 
 def main() -> None:
@@ -165,27 +169,30 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=2, help="a round")
     parser.add_argument("--compile", action="store_true", help="torch.compile too; takes minutes")
+    parser.add_argument("--amp", action="store_true", help="compute in bfloat16")
     parser.add_argument("--contender", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     unknown = [name for name in arguments.nets if name not in NETS]
     if unknown:
         parser.error(f"unknown net {unknown[0]}: choose from {', '.join(NETS)}")
     if arguments.contender:
-        contender(arguments.contender, arguments.nets[0])
+        contender(arguments.contender, arguments.nets[0], arguments.amp)
         return
     peak = sgemm_peak()
     print(f"{describe_machine()}; sgemm {peak:.0f} GFLOP/s")
     print(
         f"batch {BATCH}, {arguments.rounds} rounds of {arguments.steps} steps in turn", flush=True
     )
-    names = ["ours", *LAYOUTS[: 3 if arguments.compile else 2], "textbook Gluon"]
+    layouts = LAYOUTS[: 3 if arguments.compile else 2]
+    names = ["ours", *layouts, *([] if arguments.amp else ["textbook Gluon"])]
+    amp = ["--amp"] if arguments.amp else []
     rows = []
     for net in arguments.nets:
-        commands = {name: [str(Path(__file__)), net, "--contender", name] for name in names}
+        commands = {name: [str(Path(__file__)), net, *amp, "--contender", name] for name in names}
         results = compete(
             commands, arguments.rounds, arguments.steps, {"textbook Gluon": max(1, cores() // 2)}
         )
-        rival = min(LAYOUTS[: len(names) - 2], key=lambda name: results[name].median)
+        rival = min(layouts, key=lambda name: results[name].median)
         for name in names:
             result = results[name]
             if result.fault:
