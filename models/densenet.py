@@ -126,6 +126,10 @@ class DenseBlock(nn.HybridBlock):
         for layer in self.layers:
             features.append(layer(x))
             x = concat(F, features, self.fills_blocks)
+            if self.fills_blocks:
+                # In a chain each gradient is freed once the next is added to it. With padded parts
+                # that saves nothing, and splitting a long gradient at every layer takes time.
+                features = [x]
         return x
 
 

@@ -252,7 +252,7 @@ class Conv(nn.Conv2D):
         filters = padded([self._channels]) if pads_channels() else self._channels
         pads_input = pads_channels() and self._parts != IMAGE
         if in_bfloat16() and self._parts == IMAGE:
-            # oneDNN's form for three channels, float32 alone, is not needed for whole blocks.
+            # oneDNN's kernels for three channels are for float32.
             pads_input = True
             x = F.reshape_like(pad(F, F.reshape(x, (0, 0, -1)), IMAGE), x, **_AS_SPACE)
             x = to_bfloat16(F, x)

@@ -56,11 +56,9 @@ def make_schedule(config: Config, steps_per_epoch: int) -> Callable[[int], float
 def prepare_amp(config: Config, ctx: Sequence[Any]) -> Mapping[str, Any]:
     """Let MXNet compute in 16 bits, before any net is built.
 
-    In float16 on GPUs, from here on, by MXNet's own AMP. On a CPU that would take oneDNN's tensors
-    out of their blocks at every cast, so there our nets have a form in bfloat16.
-
-    A CPU without instructions for bfloat16 would be slower with it, so it stays with float32, and
-    the log says so.
+    In float16 on GPUs, from here on, by MXNet's own AMP. On a CPU that fails at a ResNet's shortcut,
+    whose zeros it casts to float32; there our nets have a form of their own, in bfloat16. A CPU
+    without instructions for it would be slower, so it stays with float32, and the log says so.
 
     Returns
     -------
