@@ -58,7 +58,7 @@ def ours(family: str, options: dict[str, Any], amp: bool) -> Callable[[], None]:
     return gluon_step(models.get_model(family, bfloat16=amp, **options))
 
 
-def textbook(family: str, options: dict[str, Any], amp: bool) -> Callable[[], None]:
+def textbook(family: str, options: dict[str, Any]) -> Callable[[], None]:
     """Return a step of the same net as a tutorial writes it."""
     import textbook_nets
 
@@ -159,7 +159,7 @@ def contender(name: str, net: str, amp: bool) -> None:
     if name in LAYOUTS:
         serve(pytorch(name, family, options, amp))
     else:
-        serve({"ours": ours, "textbook Gluon": textbook}[name](family, options, amp))
+        serve(ours(family, options, amp) if name == "ours" else textbook(family, options))
 
 
 def main() -> None:

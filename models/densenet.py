@@ -24,6 +24,7 @@ from models.layers import (
     dense,
     global_average,
     three_groups,
+    to_float32,
 )
 from models.padding import aligned
 from models.recompute import RecomputedDenseNet
@@ -176,9 +177,10 @@ class DenseNet(nn.HybridBlock):
     memory_efficient : bool, default False
         Trade time for memory in training: see `RecomputedDenseBlock`.
     bfloat16 : bool, default False
-        On a CPU, compute in bfloat16 from the first convolution to the average over space.
-        Parameters, their gradients and running statistics stay float32, and so does what is
-        exported. Without instructions for it (`runtime.has_bfloat16`) it is slow. Not with dropout.
+        On a CPU, compute in bfloat16 from the first convolution to the average over space, but for
+        squeeze-and-excitation. Parameters, their gradients and running statistics stay float32, and
+        so does what is exported. For processors with instructions for it: `runtime.has_bfloat16`.
+        Not with dropout.
     classes : int, default 10
 
     Raises
@@ -263,7 +265,7 @@ class DenseNet(nn.HybridBlock):
 
     def classify(self, F, features):
         """Map features, (N, C, H, W), to logits."""
-        return self.output(global_average(F, features, *self._parts))
+        return self.output(global_average(F, to_float32(F, features), *self._parts))
 
 
 # ----------------------------------------------------------------------------- variants

@@ -78,7 +78,6 @@ def global_average(F, x, *parts):
     *parts : int
         Widths of the parts that x is a concatenation of, if they may be padded.
     """
-    x = to_float32(F, x)
     if on_cpu():
         rows = F.reshape(x, (-3, -3))
         means = F.dot(rows, F.softmax(_zero_row(F, rows)), transpose_b=True)  # weights 1 / (H · W)
@@ -98,9 +97,8 @@ def scale_channels(F, x, scale):
     """
     if not on_cpu():
         return F.broadcast_mul(x, F.reshape(scale, (0, 0, 1, 1)))
-    x = to_float32(F, x)
     ones = _zero_row(F, F.reshape(x, (-3, -3))) + 1
-    return to_bfloat16(F, x * F.reshape_like(F.dot(F.reshape(scale, (-1, 1)), ones), x))
+    return x * F.reshape_like(F.dot(F.reshape(scale, (-1, 1)), ones), x)
 
 
 def _zero_row(F, rows):
@@ -217,8 +215,9 @@ class SqueezeExcitation(nn.HybridBlock):
             self.excite = dense(channels, hidden)
 
     def hybrid_forward(self, F, x):
+        x = to_float32(F, x)
         scale = self.excite(relu(F, self.squeeze(global_average(F, x))))
-        return scale_channels(F, x, F.sigmoid(scale))
+        return to_bfloat16(F, scale_channels(F, x, F.sigmoid(scale)))
 
 
 class Conv(nn.Conv2D):

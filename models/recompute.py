@@ -83,7 +83,7 @@ class RecomputedDenseBlock:
         parameters = block.collect_params().values()
         self.parameters = [p for p in parameters if p.grad_req != "null"]
         self.statistics = [p for p in parameters if p.grad_req == "null"]
-        self.blocked = block.blocked or options["pads"]
+        self.blocked = block.fills_blocks or options["pads"]
 
     def __call__(self, x):
         """Map x, (N, C, H, W), to the block's output, under `autograd.record`."""

@@ -27,6 +27,7 @@ from models.layers import (
     norm,
     relu,
     three_groups,
+    to_float32,
 )
 from models.tracing import Graph, bfloat16_if
 
@@ -227,9 +228,9 @@ class ResNet(nn.HybridBlock):
     squeeze_excitation : bool, default False
         A squeeze-and-excitation block at the end of every branch.
     bfloat16 : bool, default False
-        On a CPU, compute in bfloat16 from the first convolution to the average over space.
-        Parameters, their gradients and running statistics stay float32, and so does what is
-        exported. Without instructions for it (`runtime.has_bfloat16`) it is slow.
+        On a CPU, compute in bfloat16 from the first convolution to the average over space, but for
+        squeeze-and-excitation. Parameters, their gradients and running statistics stay float32, and
+        so does what is exported. For processors with instructions for it: `runtime.has_bfloat16`.
     classes : int, default 10
 
     Raises
@@ -295,10 +296,13 @@ class ResNet(nn.HybridBlock):
         # Plain Python over blocks that are hybridized one by one: a graph could not leave them out.
         for layer in self.features:
             x = layer.train(x, next(gates)) if isinstance(layer, ResidualBlock) else layer(x)
-        return self.output(global_average(mx.nd, x))
+        return self._classify(mx.nd, x)
 
     def hybrid_forward(self, F, x):
-        return self.output(global_average(F, self.features(x)))
+        return self._classify(F, self.features(x))
+
+    def _classify(self, F, features):
+        return self.output(global_average(F, to_float32(F, features)))
 
 
 # ----------------------------------------------------------------------------- variants

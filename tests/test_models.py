@@ -223,9 +223,12 @@ def test_in_bfloat16_a_net_computes_nearly_the_same(name, options):
     imperative = build(name, hybrid=False, bfloat16=True, **options)
     hybrid = build(name, bfloat16=True, **options)
     expected, *others = (backward(net, 16) for net in (exact, imperative, hybrid))
+    x, _ = images(3, seed=1)
     for net, (logits, _) in zip((imperative, hybrid), others):
         np.testing.assert_allclose(logits, expected[0], atol=0.02)
         assert relative(statistics(net), statistics(exact)) < 1e-3
+        inferred = exact(x).asnumpy()
+        np.testing.assert_allclose(net(x).asnumpy(), inferred, atol=0.05 * np.abs(inferred).max())
     # Eight bits of mantissa, at every layer: gradients of fused operators may be off as far as
     # those of plain ones, not further.
     rounding, fused = (relative(gradients, expected[1]) for _, gradients in others)

@@ -155,12 +155,26 @@ def test_milestones_can_be_epochs():
     assert [round(schedule(step), 6) for step in (7, 8, 17, 18, 35)] == [1, 0.1, 0.1, 0.01, 0.01]
 
 
-@pytest.mark.parametrize("has", [False, True])
-def test_mixed_precision_on_a_cpu_is_bfloat16_where_the_cpu_has_it(monkeypatch, caplog, has):
+@pytest.mark.parametrize(
+    ("has", "flags", "told"),
+    [
+        (True, {"model": "resnet20"}, ""),
+        (False, {"model": "resnet20"}, "no AVX512-BF16"),
+        (True, {"model": "cifar_resnet20_v1"}, "is GluonCV's"),
+        (True, {"model": "densenet", "no_augment": True}, "no dropout in bfloat16"),
+    ],
+    ids=["bfloat16", "float32", "gluoncv", "dropout"],
+)
+def test_mixed_precision_on_a_cpu_is_bfloat16_where_that_can_be(monkeypatch, has, flags, told):
+    said = []
     monkeypatch.setattr("training.optimisation.has_bfloat16", lambda: has)
-    options = prepare_amp(make_config(amp=True), ONE)
-    assert options == ({"bfloat16": True} if has else {})
-    assert ("computing in float32" in caplog.text) is not has
+    monkeypatch.setattr(
+        "training.optimisation.LOG.warning", lambda text, *values: said.append(text % values)
+    )
+    options = prepare_amp(make_config(amp=True, **flags), ONE)
+    assert options == ({} if told else {"bfloat16": True})
+    assert len(said) == bool(told)
+    assert told in "".join(said)
 
 
 # AMP changes MXNet's operators for the rest of the process, so this one has a process of its own.

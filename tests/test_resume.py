@@ -6,6 +6,8 @@ import json
 import shutil
 import signal
 
+from runtime import has_bfloat16
+
 import numpy as np
 import pytest
 from tiny_train import tiny_shapes
@@ -116,7 +118,6 @@ def test_stopped_at_every_kind_of_step(tmp_path, undisturbed, monkeypatch):
 
 
 def test_mixed_precision_resumes_to_the_bit(tmp_path, monkeypatch):
-    # In bfloat16 where the processor has it.
     flags = ["--amp", "--dropout", "0", "--epochs", "1"]
     start(tmp_path, *flags, name="whole")
     stop_after(monkeypatch, 2)
@@ -126,6 +127,12 @@ def test_mixed_precision_resumes_to_the_bit(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "get_dataset", tiny_shapes)
     resume(tmp_path / "run")
     assert_same(tmp_path / "run", tmp_path / "whole")
+    path = tmp_path / "run" / "config.json"
+    precision = "bfloat16" if has_bfloat16() else "float32"
+    assert json.loads(path.read_text())["precision"] == precision
+    monkeypatch.setattr("training.optimisation.has_bfloat16", lambda: not has_bfloat16())
+    with pytest.raises(InputError, match=f"precision was {precision}, is"):
+        resume(tmp_path / "run")
 
 
 def test_the_history_of_a_killed_run_catches_up(tmp_path, undisturbed):

@@ -241,7 +241,8 @@ def make_parser() -> argparse.ArgumentParser:
         name = "--" + field.name.replace("_", "-")
         text = field.metadata["help"].replace("%", "%%")
         if isinstance(field.default, bool):
-            parser.add_argument(name, action="store_true", help=text)
+            # With a value, so that a preset's switch can be turned off.
+            parser.add_argument(name, type=yes_no, nargs="?", const=True, metavar="no", help=text)
             continue
         if field.default not in (None, "", ()) and "default" not in text:
             text += f" [{field.default}]"

@@ -11,6 +11,8 @@ import numpy as np
 from mxnet import autograd, gluon
 from mxnet.contrib import amp
 
+import models
+from models.tracing import on_cpu
 from training.config import Config
 from training.distributed import Workers
 from training.run_folder import LOG
@@ -56,9 +58,10 @@ def make_schedule(config: Config, steps_per_epoch: int) -> Callable[[int], float
 def prepare_amp(config: Config, ctx: Sequence[Any]) -> Mapping[str, Any]:
     """Let MXNet compute in 16 bits, before any net is built.
 
-    In float16 on GPUs, from here on, by MXNet's own AMP. On a CPU that fails at a ResNet's shortcut,
-    whose zeros it casts to float32; there our nets have a form of their own, in bfloat16. A CPU
-    without instructions for it would be slower, so it stays with float32, and the log says so.
+    In float16 on GPUs, from here on, by MXNet's own AMP. On a CPU that fails at the shortcut of a
+    ResNet, whose zeros it casts to float32; there our nets have a form of their own, in bfloat16.
+    What has no such form, or a CPU that would only be slower, stays with float32, and the log says
+    so.
 
     Returns
     -------
@@ -70,15 +73,28 @@ def prepare_amp(config: Config, ctx: Sequence[Any]) -> Mapping[str, Any]:
     if ctx[0].device_type == "gpu":
         amp.init()
         return {}
-    if not has_bfloat16():
-        LOG.warning("this CPU has no AVX512-BF16: computing in float32 in spite of --amp")
-        return {}
-    return {"bfloat16": True}
+    if not (has_bfloat16() and on_cpu(ctx[0])):
+        why = "this CPU has no AVX512-BF16, or oneDNN is off"
+    elif models.ALIASES.get(config.model, config.model) not in models.REGISTRY:
+        why = f"{config.model} is GluonCV's"
+    elif config.model_options().get("dropout"):
+        why = "MXNet has no dropout in bfloat16"
+    else:
+        return {"bfloat16": True}
+    LOG.warning("%s: computing in float32 in spite of --amp", why)
+    return {}
 
 
 def loss_scaler(trainer: gluon.Trainer) -> Any:
     """Return what AMP keeps the scale of a float16 loss in, or None: bfloat16 needs none."""
     return getattr(trainer, "_amp_loss_scaler", None)
+
+
+def precision(net: gluon.Block, trainer: gluon.Trainer) -> str:
+    """Return what a net computes in: float32, bfloat16 or float16."""
+    if loss_scaler(trainer):
+        return "float16"
+    return "bfloat16" if getattr(net, "bfloat16", False) else "float32"
 
 
 def make_trainer(
@@ -147,7 +163,7 @@ def train_step(
     ctx : sequence of mxnet.Context
         N / (devices · accumulate) images go through each of them at a time.
     config : Config
-        ``batch_size``, ``accumulate``, ``clip_grad`` and ``amp`` count.
+        ``batch_size``, ``accumulate`` and ``clip_grad`` count.
     after_inference : bool
         Whether the net has done anything but training since the last step, or there was none: then
         the host waits before the update.

@@ -52,7 +52,7 @@ def open_checkpoints(run: Run, folder: RunFolder) -> tuple[Checkpoints, Checkpoi
 
 
 def check_same_run(run: Run, stored: dict[str, Any]) -> None:
-    """Refuse to go on with other data, another split or other workers, naming what differs.
+    """Refuse to go on with other data, workers or precision, naming what differs.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def check_same_run(run: Run, stored: dict[str, Any]) -> None:
     now = run.description()
     names = ("name", "classes", "fingerprint", "split", "train", "val", "test")
     pairs = [(f"data {name}", stored["data"].get(name), now["data"][name]) for name in names]
-    pairs += [(name, stored.get(name), now[name]) for name in ("workers", "devices")]
+    pairs += [(name, stored.get(name), now[name]) for name in ("workers", "devices", "precision")]
     differing = [f"{name} was {old}, is {new}" for name, old, new in pairs if old != new]
     if differing:
         raise InputError(f"this is not the run that was stopped: {'; '.join(differing)}")

@@ -16,7 +16,7 @@ from datasets.loader import TrainLoader
 from errors import InputError
 from training.config import RESUMABLE, Config
 from training.distributed import Workers
-from training.optimisation import make_schedule, make_trainer, prepare_amp
+from training.optimisation import make_schedule, make_trainer, precision, prepare_amp
 from training.run_folder import describe_environment
 from utils import contexts, sha256, to_json
 
@@ -78,6 +78,7 @@ class Run:
             },
             "workers": self.workers.count,
             "devices": len(self.ctx),
+            "precision": precision(self.net, self.trainer),
             "parameters": sum(
                 math.prod(p.shape)
                 for p in self.net.collect_params().values()
