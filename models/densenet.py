@@ -28,7 +28,7 @@ from models.layers import (
 )
 from models.padding import aligned
 from models.recompute import RecomputedDenseNet
-from models.tracing import Graph, bfloat16_if, on_cpu
+from models.tracing import Graph, bfloat16_if, in_bfloat16, on_cpu
 
 # ----------------------------------------------------------------------------- blocks
 
@@ -127,9 +127,10 @@ class DenseBlock(nn.HybridBlock):
         for layer in self.layers:
             features.append(layer(x))
             x = concat(F, features, self.fills_blocks)
-            if self.fills_blocks:
+            if self.fills_blocks and not in_bfloat16():
                 # In a chain each gradient is freed once the next is added to it. With padded parts
-                # that saves nothing, and splitting a long gradient at every layer takes time.
+                # that saves nothing, and there and in bfloat16 it takes time to split a long
+                # gradient at every layer.
                 features = [x]
         return x
 
