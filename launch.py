@@ -272,6 +272,10 @@ def submit(arguments: argparse.Namespace, command: list[str]) -> int:
         # It would ask the network even for this.
         tracker.get_host_ip = lambda host=None: "127.0.0.1"
         os.environ["DMLC_NODE_HOST"] = "127.0.0.1"
+        if "OMP_NUM_THREADS" not in os.environ:  # else every worker would take all cores
+            from runtime import physical_cores
+
+            os.environ["OMP_NUM_THREADS"] = str(max(1, physical_cores() // arguments.workers))
     codes: list[int] = []
     threading.excepthook = lambda failed: codes.append(_code_of(failed.exc_value))
     # Local workers hear of a Ctrl-C themselves; all that a second signal would do is kill them.

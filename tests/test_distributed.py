@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+from runtime import physical_cores
+
 import numpy as np
 import psutil
 import pytest
@@ -26,7 +28,8 @@ PATIENCE = 240
 
 
 def start(*arguments, **options):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **options.pop("env", {})}
+    given = {"OMP_NUM_THREADS": "1", **options.pop("env", {})}
+    environment = {k: v for k, v in {**os.environ, **given}.items() if v is not None}
     return subprocess.Popen(
         [*LAUNCH, *map(str, arguments)],
         stdout=subprocess.PIPE,
@@ -61,6 +64,20 @@ def test_two_workers_take_the_steps_of_one(tmp_path):
     shared = {image.tobytes() for image in one["seen"]} & {i.tobytes() for i in other["seen"]}
     assert not shared
     assert len(one["seen"]) + len(other["seen"]) == len(alone["seen"])
+
+
+def test_workers_of_one_machine_share_its_cores(tmp_path):
+    # Two workers that take all cores each train three times as slowly as one process.
+    script = tmp_path / "worker.py"
+    script.write_text(
+        f"import os, sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from runtime import mx\n"
+        "kvstore = mx.kv.create('dist_sync')\n"
+        "print('threads', os.environ['OMP_NUM_THREADS'], flush=True)\n"
+    )
+    code, output = finish(start("--workers", 2, "--", script, env={"OMP_NUM_THREADS": None}))
+    assert code == 0, output
+    assert output.count(f"threads {max(1, physical_cores() // 2)}\n") == 2, output
 
 
 TRAIN = [
