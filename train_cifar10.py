@@ -31,7 +31,7 @@ from training.artefacts import run_facts
 from training.checkpoints import Checkpoints
 from training.config import Config, parse_args
 from training.distributed import Workers
-from training.optimisation import loss_scaler, train_step
+from training.optimisation import loss_scaler, precision, train_step
 from training.pace import Pace, duration
 from training.resumption import open_checkpoints, restore
 from training.run import (
@@ -300,7 +300,7 @@ def conclude(
         What ``results.json`` holds.
     """
     plot_curves([folder.path], folder.path / "curves.png")
-    if getattr(run.net, "bfloat16", False):  # what is tested is what leaves: float32
+    if precision(run.net, run.trainer) == "bfloat16":  # what is tested is what leaves: float32
         run.net.bfloat16 = False
         hybridize(run.net, run.config)
     last = evaluate(run, run.data.test)

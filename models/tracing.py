@@ -25,14 +25,18 @@ _current = threading.local()
 
 
 @contextlib.contextmanager
-def portable():
-    """Within this context nets are traced with operators that every device and ONNX have."""
-    previous = getattr(_current, "portable", False)
-    _current.portable = True
+def _within(name, value):
+    previous = getattr(_current, name, None)
+    setattr(_current, name, value)
     try:
         yield
     finally:
-        _current.portable = previous
+        setattr(_current, name, previous)
+
+
+def portable():
+    """Within this context nets are traced with operators that every device and ONNX have."""
+    return _within("portable", True)
 
 
 def on_cpu(ctx=None):
@@ -45,15 +49,9 @@ def on_cpu(ctx=None):
     return _ONEDNN and device == "cpu" and not getattr(_current, "portable", False)
 
 
-@contextlib.contextmanager
 def bfloat16_if(active):
     """Within this context, if `active`, layers on a CPU compute in bfloat16."""
-    previous = getattr(_current, "bfloat16", False)
-    _current.bfloat16 = active
-    try:
-        yield
-    finally:
-        _current.bfloat16 = previous
+    return _within("bfloat16", active)
 
 
 def in_bfloat16():
@@ -109,15 +107,6 @@ def pads_channels():
     """Whether the tensors of the layer now being traced have padded channels."""
     trace = current_trace()
     return trace is not None and trace.pads
-
-
-@contextlib.contextmanager
-def _tracing(trace):
-    _current.trace = trace
-    try:
-        yield trace
-    finally:
-        _current.trace = None
 
 
 _FLAGS = ("static_alloc", "static_shape", "forward_bulk_size", "backward_bulk_size")
@@ -193,7 +182,7 @@ class Graph:
 
     def _trace(self, training, ctx):
         trace = Trace(training, self.pads and on_cpu(ctx), self.fuses, self.isolates)
-        with ctx, _tracing(trace):
+        with ctx, _within("trace", trace):
             out = self.piece(mx.sym.var("data"))
         if trace.statistics:
             values = mx.sym.concat(*[value for _, value in trace.statistics], dim=0)
