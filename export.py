@@ -247,8 +247,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     arguments = parser.parse_args(argv)
     trained = load_trained(arguments.run)
-    if not arguments.out and not os.path.isdir(arguments.run):
-        raise InputError(f"{arguments.run} is no folder to export into: give one by --out")
+    # Training deletes its older checkpoints, with all that is in them.
+    if not arguments.out and not (Path(arguments.run) / "config.json").is_file():
+        raise InputError(f"{arguments.run} is no run folder to export into: give one by --out")
     folder = Path(arguments.out or Path(arguments.run) / "export")
     what = (trained.classes, trained.mean, trained.std)
     how = (not arguments.normalised_input, trained.facts)

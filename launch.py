@@ -20,6 +20,7 @@ import os
 import re
 import runpy
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -277,7 +278,12 @@ def submit(arguments: argparse.Namespace, command: list[str]) -> int:
 
             os.environ["OMP_NUM_THREADS"] = str(max(1, physical_cores() // arguments.workers))
     codes: list[int] = []
-    threading.excepthook = lambda failed: codes.append(_code_of(failed.exc_value))
+
+    def failed(thread: Any) -> None:
+        codes.append(_code_of(thread.exc_value))
+        threading.Thread(target=report_failure, args=(port, codes[-1] or 1), daemon=True).start()
+
+    threading.excepthook = failed
     # Local workers hear of a Ctrl-C themselves; all that a second signal would do is kill them.
     local = arguments.cluster == "local"
     signal.signal(signal.SIGINT, lambda *_: None if local else ask_to_stop(port))
@@ -290,6 +296,20 @@ def ask_to_stop(port: int) -> None:
     """Let every worker of a job save and stop."""
     with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
         connection.sendall(b"stop\n")
+
+
+def report_failure(port: int, code: int) -> None:
+    """End a job one of whose processes could not be started, or ended without a word.
+
+    MXNet's scheduler would wait for it for ever. A job that ends by itself does so meanwhile.
+    """
+    time.sleep(2 * GRACE)
+    message = f"name the launcher of one process\ndone {code}\n"
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            connection.sendall(message.encode())
+    except ConnectionError:
+        pass  # the job has ended
 
 
 def _code_of(error: Any) -> int:
@@ -318,9 +338,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError("nothing to start: end with -- train_cifar10.py --kvstore dist_sync ...")
     if arguments.port:
         return take_part(arguments.port, command)
+    if min(arguments.workers, arguments.servers) < 1:
+        raise InputError("--workers and --servers must be at least 1")
     if arguments.hosts and not os.path.isfile(arguments.hosts):
         raise InputError(f"--hosts {arguments.hosts}: there is no such file")
     arguments.cluster = arguments.cluster or ("ssh" if arguments.hosts else "local")
+    if arguments.cluster == "ssh" and not arguments.hosts:
+        raise InputError("--cluster ssh needs --hosts FILE, one host a line")
+    program = {"ssh": "ssh", "mpi": "mpirun", "slurm": "srun"}.get(arguments.cluster)
+    if program and not shutil.which(program):
+        raise InputError(f"--cluster {arguments.cluster} needs {program}, which is not here")
     return submit(arguments, command)
 
 

@@ -66,15 +66,16 @@ def read_history(run_dir: str | Path) -> list[dict[str, Any]]:
     """
     path = Path(run_dir) / "metrics.jsonl"
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_bytes().splitlines()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; is it a run folder?") from error
     history = []
     for number, line in enumerate(lines, 1):
         try:
             epoch = json.loads(line)
-            history.append({**epoch, "epoch": int(epoch["epoch"])})
-        except (ValueError, KeyError, TypeError) as error:
+            numbers = {key: float(value) for key, value in epoch.items() if value is not None}
+            history.append({**numbers, "epoch": int(epoch["epoch"]), "lr": numbers["lr"]})
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise InputError(f"{path}, line {number} is not an epoch: {error!r}") from error
     return history
 

@@ -31,7 +31,7 @@ from training.artefacts import run_facts
 from training.checkpoints import Checkpoints
 from training.config import Config, parse_args
 from training.distributed import Workers
-from training.optimisation import loss_scaler, precision, train_step
+from training.optimisation import loss_scale_state, loss_scaler, precision, train_step
 from training.pace import Pace, duration
 from training.resumption import open_checkpoints, restore
 from training.run import (
@@ -252,9 +252,7 @@ def _train(run: Run, folder: RunFolder | None) -> dict[str, Any]:
         if run.workers.count > 1:
             run.workers.average_statistics(run.net)
         if checkpoints:
-            scaler = loss_scaler(run.trainer)
-            if scaler:
-                progress.loss_scale = scaler.loss_scale
+            progress.loss_scale = loss_scale_state(run.trainer)
             checkpoints.save(run.net, run.trainer, asdict(progress), best)
 
     if folder and progress.history:  # a run killed after its checkpoint has a line to catch up with

@@ -24,7 +24,7 @@ def contexts(ctx: str, gpus: Sequence[int] = ()) -> list:
     Parameters
     ----------
     ctx : str
-        ``cpu``, ``gpu``, or ``auto`` for a GPU if there is one.
+        ``cpu``, ``gpu``, or ``auto`` for a GPU if there is one, or if `gpus` names some.
     gpus : sequence of int
         Device numbers; the first device if empty.
 
@@ -39,7 +39,7 @@ def contexts(ctx: str, gpus: Sequence[int] = ()) -> list:
     """
     available = mx.context.num_gpus()
     if ctx == "auto":
-        ctx = "gpu" if available else "cpu"
+        ctx = "gpu" if available or gpus else "cpu"
     numbers = list(gpus) or [0]
     if ctx == "cpu":
         return [mx.cpu(number) for number in numbers]

@@ -119,7 +119,8 @@ def main() -> None:
                     continue
                 pairs = [b / a for a, b in zip(result.seconds, results[rival].seconds)]
                 rates = spread([batch / seconds for seconds in result.seconds])
-                rows.append([*row, rates, f"{result.peak_mb:.0f}", spread(pairs, 2)])
+                ratio = spread(pairs, 2) if pairs else ""
+                rows.append([*row, rates, f"{result.peak_mb:.0f}", ratio])
     print(table(("net", "batch", "form", "images/s", "peak MB", "× best PyTorch"), rows))
 
 

@@ -103,7 +103,7 @@ def main() -> None:
     print(f"{describe_machine()}; {arguments.model}, batch {BATCH}", flush=True)
     rows = []
     for depth in arguments.depths:
-        for form in arguments.forms:
+        for form in (form for form in FORMS if form in arguments.forms):
             flags = ["--model", arguments.model, "--depths", str(depth), "--form", form]
             output = subprocess.run(
                 [sys.executable, str(Path(__file__)), *flags, "--steps", str(arguments.steps)],

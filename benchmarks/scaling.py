@@ -43,7 +43,10 @@ def measure(model: str, kvstore: str, devices: int, batch_size: int, steps: int)
     models.initialize(net, ctx, 0)
     net.hybridize(static_alloc=True, static_shape=True)
     trainer = make_trainer(net, config, ctx, workers)
-    share = batch_size // workers.count
+    share, rest = divmod(batch_size, workers.count * devices)
+    if rest:
+        raise SystemExit(f"batch {batch_size} cannot be divided by {workers.count * devices}")
+    share *= devices
     images = np.random.RandomState(workers.rank).randint(0, 256, (share, 3, 32, 32))
     images = images.astype(np.uint8)
     targets = np.eye(10, dtype=np.float32)[np.arange(share) % 10]

@@ -70,7 +70,7 @@ def main() -> None:
                 f"{result.peak_mb:.0f}",
             ]
         )
-    header = ("p_L", "ms a step", "min an epoch", "mean ratio", "ratios", "blocks", "peak MB")
+    header = ("p_L", "ms a step", "min an epoch", "mean ratio", "ratios", "expected", "peak MB")
     print(table(header, rows))
 
 

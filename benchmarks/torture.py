@@ -284,6 +284,8 @@ class Torture:
             process.kill()
         (told, _), (output, _) = refused.communicate(), other.communicate()
         # Both may have been on their way when the time was up; both must never have been at work.
+        if other.returncode == 0 and refused.returncode != 2:
+            raise LostError(f"two at once: both were let in\n{told}")
         if refused.returncode == 2 and "error: " not in told:
             raise LostError(f"two at once: refused without a reason\n{told}")
         return other.returncode, output

@@ -46,9 +46,9 @@ def main(argv: list[str] | None = None) -> None:
 
         figure = preview(dataset, augmentation, options.seed)
         path = Path(options.preview)
-        path = path if path.suffix else path.with_name(f"{path.name}.png")
         with one_line(path, "cannot be written"):
             try:
+                path = path if path.suffix else path.with_name(f"{path.name}.png")
                 figure.savefig(path, dpi=120)
             except ValueError as error:  # an ending that names no kind of picture
                 raise InputError(f"--preview {path}: {error}") from error

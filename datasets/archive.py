@@ -15,6 +15,11 @@ from errors import InputError
 
 SLACK = 1 << 20  # bytes of headers, read-me files and padding that an archive may hold besides
 _READ = 1 << 20
+# What tarfile and gzip raise on a broken archive; headers that go on without end overrun the stack.
+_DAMAGE = (
+    *(tarfile.TarError, zlib.error, OSError, EOFError),
+    *(ValueError, OverflowError, RecursionError),
+)
 
 
 def check_archive(path: Path, expected: Mapping[str, str]) -> None:
@@ -102,9 +107,9 @@ def read_members(path: Path, sizes: Mapping[str, int]) -> Iterator[tuple[str, by
                     yield name, content.read() if content else b""
             while stream.read(_READ):  # to the end, where gzip keeps its own checksum
                 pass
-    except (tarfile.TarError, zlib.error, OSError, EOFError, ValueError, OverflowError) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except _DAMAGE as error:
         raise InputError(f"{path} is damaged: {error}") from error
     if missing:
         raise InputError(f"{path} is not the official archive: {', '.join(missing)} is missing")

@@ -1,4 +1,4 @@
-"""Augmentation of whole batches in NumPy, before pixels are normalised on the device."""
+"""Augmentation of whole batches in NumPy, before pixels are normalised."""
 
 from __future__ import annotations
 

@@ -69,9 +69,11 @@ def _wait_for_turn(lock, path: Path) -> None:
             portalocker.lock(
                 lock, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING
             )
-        except portalocker.LockException:
+        except portalocker.AlreadyLocked:
             print(f"waiting for another process to download {path}", file=sys.stderr)
             portalocker.lock(lock, portalocker.LockFlags.EXCLUSIVE)
+        except portalocker.LockException as error:  # a file system without locks
+            raise InputError(f"{lock.name} cannot be locked: {error}") from error
 
 
 def _try_mirrors(

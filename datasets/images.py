@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import os
 import threading
@@ -23,6 +22,9 @@ SIDE = IMAGE_SHAPE[-1]
 MAX_BYTES = 1 << 26  # of a file
 MAX_PIXELS = 1 << 26  # decoded, each takes up to 14 bytes with all copies: 0.9 GB
 LARGE = 1 << 22  # pixels from which on one image is decoded at a time, to keep to that
+# Each decodes its own pixels, once their number is known. Others would run Ghostscript, or open an
+# image within the image, of any format and size (IPTC, ICO, ICNS).
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "TGA")
 THREADS = 8  # more do not help, since much of Pillow's work is under Python's lock
 GROUND = (128, 128, 128)  # seen through transparent pixels: near 0 once normalised
 _CHUNK = 64  # files a task
@@ -61,7 +63,7 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def decode_image(content: bytes, name: object) -> np.ndarray:
-    """Decode an image in any format that Pillow reads, except those it needs Ghostscript for.
+    """Decode an image in one of `FORMATS`.
 
     The first frame of an animation; turned upright as EXIF says; transparent pixels over grey;
     16 bits reduced to the upper 8; CMYK, palettes and grey converted to RGB; then resized to
@@ -86,7 +88,7 @@ def decode_image(content: bytes, name: object) -> np.ndarray:
         If it is broken, or has more than `MAX_PIXELS`.
     """
     try:
-        with Image.open(io.BytesIO(content), formats=_formats()) as image:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise InputError(f"{name}: {image.size} pixels are more than {MAX_PIXELS:,}")
             large = image.width * image.height >= LARGE
@@ -95,7 +97,7 @@ def decode_image(content: bytes, name: object) -> np.ndarray:
     except InputError:
         raise
     except UnidentifiedImageError as error:
-        raise InputError(f"{name} is not an image in a format that Pillow reads") from error
+        raise InputError(f"{name} is not an image ({', '.join(FORMATS)})") from error
     except Exception as error:  # Pillow's readers raise nearly everything on a broken file
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{name} is not an image that can be read: {reason:.120}") from error
@@ -144,14 +146,6 @@ def read_images(paths: Sequence[Path], what: str) -> np.ndarray:
         more = f" (and {len(mistakes) - 3} more)" if len(mistakes) > 3 else ""
         raise InputError("; ".join(mistakes[:3]) + more)
     return images
-
-
-@functools.lru_cache(maxsize=None)
-def _formats() -> tuple[str, ...]:
-    """Return all formats but Encapsulated PostScript, which Pillow has Ghostscript run."""
-    Image.init()
-    # They are tried in this order, and nearly every file is one of the first two.
-    return ("JPEG", "PNG", *(name for name in Image.ID if name not in ("JPEG", "PNG", "EPS")))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -28,8 +28,8 @@ _KINDS = ("weight", "bias", "gamma", "beta", "running_mean", "running_var")
 _NAME = re.compile(rf"(?P<layer>.+)_(?P<kind>{'|'.join(_KINDS)})")
 # A DenseNet's layers by class: those of the blocks and the transitions have a number in the net.
 _PLACE = re.compile(
-    r"(?:(?P<block>bottleneck|singlelayer)(?P<layer>\d+)_|transition(?P<transition>\d+)_)?"
-    r"(?P<kind>conv|batchnorm|dense)(?P<number>\d+)"
+    r"(?:(?P<block>bottleneck|singlelayer)(?P<layer>\d{1,9})_|transition(?P<transition>\d{1,9})_)?"
+    r"(?P<kind>conv|batchnorm|dense)(?P<number>\d{1,9})"
 )
 
 

@@ -72,8 +72,13 @@ def publish(run: str | Path, note: str = "") -> dict[str, Any]:
     if dataset.fingerprint != facts["data"]["fingerprint"]:
         raise InputError(f"the data that {run} was trained on has changed: put it back")
     file = f"{name}.params"
-    data = _save_rounded(trained, pretrained.FOLDER / file)
-    measured = _measure(trained, dataset, data)
+    side = pretrained.FOLDER / f"{file}.new"  # until all is known, the model keeps what it had
+    try:
+        data = _save_rounded(trained, side)
+        measured = _measure(trained, dataset, data)
+    except BaseException:
+        side.unlink(missing_ok=True)
+        raise
     config = read_json(Path(run) / "config.json")
     row = {
         "model": name,
@@ -92,6 +97,7 @@ def publish(run: str | Path, note: str = "") -> dict[str, Any]:
         "facts": {**facts, "model": name},
     }
     rows = [each for each in pretrained.read_table() if each["model"] != name]
+    side.replace(pretrained.FOLDER / file)
     _write_table([*rows, row])
     return row
 
@@ -103,7 +109,6 @@ def _save_rounded(trained: Trained, path: Path) -> bytes:
         raise InputError("a parameter is beyond float16's range: these weights cannot be kept so")
     data = save_arrays(path, {key: array.as_in_context(mx.cpu()) for key, array in arrays.items()})
     if len(data) > pretrained.MAX_BYTES:
-        path.unlink()
         raise InputError(
             f"{len(data):,} bytes of weights are more than the {pretrained.MAX_BYTES:,} that are "
             "kept here: export the run instead"
@@ -120,7 +125,8 @@ def _measure(trained: Trained, dataset: datasets.Dataset, data: bytes) -> dict[s
 
 def _write_table(rows: Sequence[dict[str, Any]]) -> None:
     rows = sorted(rows, key=lambda row: row["model"])
-    lines = [_README.format(example=rows[0]["model"])]
+    on_cifar = (row["model"] for row in rows if row["facts"]["data"]["name"] == "cifar10")
+    lines = [_README.format(example=next(on_cifar, rows[0]["model"]))]
     for row in rows:
         error, interval = (row["test"][key] for key in _ERROR)
         low, high = interval

@@ -182,17 +182,9 @@ def pictures() -> dict[str, bytes]:
         "deflate.tif": (colour.convert("CMYK"), {"compression": "tiff_deflate"}),
         "colour.bmp": (colour, {}),
         "colour.tga": (colour, {"compression": "tga_rle"}),
-        "colour.ico": (colour, {}),
-        "colour.icns": (colour.resize((64, 64)), {}),
-        "colour.dds": (colour, {}),
-        "colour.pcx": (colour, {}),
-        "colour.sgi": (colour, {}),
-        "bits.xbm": (colour.convert("1"), {}),
-        "colour.im": (colour, {}),
     }
-    for feature, name in (("webp", "colour.webp"), ("jpg_2000", "colour.jp2"), ("avif", "a.avif")):
-        if feature in features.get_supported():
-            wanted[name] = (colour, {})
+    if features.check("webp"):
+        wanted["colour.webp"] = (colour, {})
     encoded = {}
     for name, (image, options) in wanted.items():
         file = io.BytesIO()

@@ -141,12 +141,21 @@ def claim(name, kind):
     return gzip.compress(info.tobuf())
 
 
+def _long_name(name):
+    info = tarfile.TarInfo(name)
+    info.type, info.size = tarfile.GNUTYPE_LONGNAME, 1
+    return info
+
+
 ZEROS = gzip.compress(bytes(1 << 20)) * 300
 BOMBS = {
     "another file": claim("folder/other.bin", tarfile.REGTYPE) + ZEROS,
     "extended header": claim("././@PaxHeader", tarfile.XHDTYPE) + ZEROS,
     "extended header alone": claim("././@PaxHeader", tarfile.XHDTYPE),
     "long name": claim("././@LongLink", tarfile.GNUTYPE_LONGNAME) + ZEROS,
+    "long names without end": gzip.compress(
+        (_long_name("folder/name").tobuf(tarfile.GNU_FORMAT) + b"a".ljust(512, b"\0")) * 2000
+    ),
     "many files": gzip.compress(tarfile.TarInfo("folder/c").tobuf() * 100_000),
     "zeros": ZEROS,
 }

@@ -139,10 +139,26 @@ def test_a_bomb_of_a_few_kilobytes_is_refused(tmp_path):
         read_image(tmp_path / "a.png")
 
 
-def test_no_program_is_started_for_postscript(tmp_path):
-    save(tmp_path / "a.eps")
-    with pytest.raises(InputError, match="not an image in a format"):
-        read_image(tmp_path / "a.eps")
+@pytest.mark.parametrize("name", ["a.eps", "a.ico"])
+def test_no_program_is_started_for_an_image_nor_another_image_opened_in_it(name, tmp_path):
+    save(tmp_path / name)
+    with pytest.raises(InputError, match="not an image"):
+        read_image(tmp_path / name)
+
+
+def test_formats_are_refused_that_hold_others(tmp_path):
+    marker = tmp_path / "started"
+    script = f"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\n({marker}) (w) file closefile\n"
+    # IPTC: size 32 x 32, one channel, compression 5, and the file that Pillow would open.
+    records = [(3, 60, b"\1\0"), (3, 65, b"\1"), (3, 20, b"\0\x20"), (3, 30, b"\0\x20")]
+    records += [(3, 120, b"\5"), (8, 10, script.encode())]
+    content = b"".join(
+        bytes([0x1C, record, number]) + len(data).to_bytes(2, "big") + data
+        for record, number, data in records
+    )
+    with pytest.raises(InputError, match="not an image"):
+        decode_image(content, "a.iptc")
+    assert not marker.exists()
 
 
 def test_a_file_that_is_too_long_is_refused(tmp_path, monkeypatch):

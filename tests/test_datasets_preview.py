@@ -55,6 +55,7 @@ def test_captions_are_short_and_plain():
         (["--dataset", "shape"], "unknown data set 'shape': did you mean shapes?"),
         (["--preview", "/nowhere/at/all.png"], "cannot be written: No such file"),
         (["--preview", "x.nothing"], "not supported"),
+        (["--preview", "/"], "empty name"),
         (["--cutout", "-1"], "must be 0"),
         (["--seed", "-1"], "out of range"),
     ],

@@ -189,8 +189,32 @@ def test_silence_is_noticed(monkeypatch):
 def test_what_the_launcher_cannot_use_is_refused(capsys):
     assert launch.main(["--workers", "2"]) == 2
     assert "nothing to start" in capsys.readouterr().err
-    assert launch.main(["--hosts", "nowhere", "--", "train_cifar10.py"]) == 2
-    assert "there is no such file" in capsys.readouterr().err
+    for flags, told in (
+        (["--hosts", "nowhere"], "there is no such file"),
+        (["--workers", "0"], "must be at least 1"),
+        (["--servers", "0"], "must be at least 1"),
+        (["--cluster", "ssh"], "needs --hosts FILE"),
+    ):
+        assert launch.main([*flags, "--", "train_cifar10.py"]) == 2
+        assert told in capsys.readouterr().err
+
+
+def test_a_cluster_without_its_launcher_is_refused(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert launch.main(["--cluster", "mpi", "--", "train_cifar10.py"]) == 2
+    assert "needs mpirun" in capsys.readouterr().err
+
+
+def test_a_process_that_cannot_be_started_ends_the_job(monkeypatch):
+    monkeypatch.setattr(launch, "GRACE", 0.1)
+    told, port = [], launch.free_port()
+    scheduler = launch.Scheduler(port, told.append)
+    launch.report_failure(port, 255)
+    end = time.monotonic() + PATIENCE
+    while not told and time.monotonic() < end:
+        time.sleep(0.05)
+    assert told == ["the launcher of one process has ended with exit code 255"]
+    assert scheduler.code == 255
 
 
 def test_no_scheduler_is_told(monkeypatch):

@@ -79,6 +79,13 @@ def test_every_form_of_a_run_has_the_errors_of_the_run(finished_run, data, form)
     assert result["ensemble"] is None
 
 
+@pytest.mark.parametrize("file", [".", "net.params"])
+def test_a_checkpoint_may_be_named_from_within(finished_run, data, monkeypatch, file):
+    monkeypatch.chdir(find(finished_run, "checkpoints/{newest}"))
+    (model,) = evaluate.evaluate([file])["models"]
+    assert model["images"] == len(data.test)
+
+
 def test_validation_images_are_those_of_the_run(finished_run, data):
     model = evaluate.evaluate([find(finished_run, "")], split="val")["models"][0]
     results = json.loads((finished_run / "results.json").read_text())

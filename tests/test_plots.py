@@ -55,9 +55,10 @@ def test_the_command_line_needs_no_mxnet(tmp_path):
 def test_what_is_no_run_is_told(tmp_path):
     with pytest.raises(InputError, match="is it a run folder"):
         plots.plot_curves([tmp_path], tmp_path / "curves.png")
-    (tmp_path / "metrics.jsonl").write_text('{"epoch": 1}\n{"epo')
-    with pytest.raises(InputError, match="line 2 is not an epoch"):
-        plots.plot_curves([tmp_path], tmp_path / "curves.png")
+    for line in (b'{"epo', b'{"epoch": 2}', b'{"epoch": Infinity, "lr": 1}', b"\xff", b"[]"):
+        (tmp_path / "metrics.jsonl").write_bytes(b'{"epoch": 1, "lr": 0.1}\n' + line)
+        with pytest.raises(InputError, match="line 2 is not an epoch"):
+            plots.plot_curves([tmp_path], tmp_path / "curves.png")
 
 
 def test_a_picture_that_cannot_be_written_is_told(tmp_path):

@@ -108,3 +108,17 @@ def test_run_that_cannot_be_kept_is_refused(table, plain_run, finished_run, monk
     with pytest.raises(InputError, match="more than the 1,000"):
         publish(plain_run)
     assert [path.name for path in table.iterdir()] == ["table.json"]
+
+
+def test_weights_stay_when_new_ones_cannot_be_measured(table, plain_run, monkeypatch):
+    row = publish(plain_run)
+    before = {path.name: path.read_bytes() for path in table.iterdir()}
+    assert row["file"] in before
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pretrained.__main__._measure", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        publish(plain_run)
+    assert {path.name: path.read_bytes() for path in table.iterdir()} == before

@@ -71,6 +71,10 @@ def test_a_folder_that_cannot_be_made_is_told():
 def test_a_run_that_came_to_nothing_leaves_nothing(tmp_path):
     RunFolder.create(tmp_path / "run").close()
     assert not (tmp_path / "run").exists()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".keep").touch()
+    RunFolder.create(tmp_path / "run").close()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [".keep"]
 
 
 def test_the_history_is_rewritten_as_a_whole(folder):

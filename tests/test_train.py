@@ -130,7 +130,7 @@ def test_a_folder_with_a_run_in_it_is_left_alone(finished, capsys, monkeypatch):
 
 VARIANTS = {
     "stochastic depth": ["--model", "resnet20_sd"],
-    "several devices": ["--gpus", "0,1", *SMALL],
+    "several devices": ["--ctx", "cpu", "--gpus", "0,1", *SMALL],
     "accumulated": ["--accumulate", "2", "--clip-grad", "1", "--no-decay-norm", *SMALL],
     "imperative": ["--no-hybridize", *SMALL],
     "memory-efficient": ["--memory-efficient", *SMALL],

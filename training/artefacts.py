@@ -76,10 +76,12 @@ def load_trained(source: str | Path, ctx: Any = None) -> Trained:
     if (path / "config.json").is_file():
         trained = _from_checkpoint(find(path), "best.params", path, ctx)
     elif (path / "manifest.json").is_file():
-        trained = _from_checkpoint(read_checkpoint(path), "best.params", path.parents[1], ctx)
+        trained = _from_checkpoint(
+            read_checkpoint(path), "best.params", path.absolute().parents[1], ctx
+        )
     elif path.suffix == ".params" and (path.parent / "manifest.json").is_file():
         checkpoint = read_checkpoint(path.parent)
-        trained = _from_checkpoint(checkpoint, path.name, path.parents[2], ctx)
+        trained = _from_checkpoint(checkpoint, path.name, path.absolute().parents[2], ctx)
     elif str(source) in pretrained.names():
         trained = _from_table(str(source), ctx)
     else:

@@ -90,6 +90,22 @@ def loss_scaler(trainer: gluon.Trainer) -> Any:
     return getattr(trainer, "_amp_loss_scaler", None)
 
 
+def loss_scale_state(trainer: gluon.Trainer) -> list[float]:
+    """Return all that the scale of the next steps' losses depends on; nothing without a scaler."""
+    scaler = loss_scaler(trainer)
+    if not scaler:
+        return []
+    return [scaler._loss_scale, scaler._next_loss_scale, scaler._unskipped]
+
+
+def set_loss_scale_state(trainer: gluon.Trainer, state: Sequence[float]) -> None:
+    """Go on from what `loss_scale_state` returned."""
+    scaler = loss_scaler(trainer)
+    if scaler:
+        scaler._loss_scale, scaler._next_loss_scale, steps = state
+        scaler._unskipped = int(steps)
+
+
 def precision(net: gluon.Block, trainer: gluon.Trainer) -> str:
     """Return what a net computes in: float32, bfloat16 or float16."""
     if loss_scaler(trainer):

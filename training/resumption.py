@@ -9,7 +9,7 @@ import numpy as np
 from errors import InputError
 from formats.weights import named_parameters, set_parameters
 from training.checkpoints import Checkpoint, Checkpoints, newest, set_optimizer_state
-from training.optimisation import loss_scaler
+from training.optimisation import loss_scale_state, set_loss_scale_state
 from training.run import Progress, Run
 from training.run_folder import LOG, RunFolder, describe_environment
 
@@ -61,8 +61,13 @@ def check_same_run(run: Run, stored: dict[str, Any]) -> None:
     """
     now = run.description()
     names = ("name", "classes", "fingerprint", "split", "train", "val", "test")
-    pairs = [(f"data {name}", stored["data"].get(name), now["data"][name]) for name in names]
-    pairs += [(name, stored.get(name), now[name]) for name in ("workers", "devices", "precision")]
+    data = stored.get("data")
+    if not isinstance(data, dict):
+        raise InputError("config.json says nothing of the data: it is damaged")
+    pairs = [(f"data {name}", data.get(name), now["data"][name]) for name in names]
+    pairs += [(name, stored.get(name), now[name]) for name in ("workers", "devices")]
+    # Runs from before there was a choice do not say.
+    pairs.append(("precision", stored.get("precision", now["precision"]), now["precision"]))
     differing = [f"{name} was {old}, is {new}" for name, old, new in pairs if old != new]
     if differing:
         raise InputError(f"this is not the run that was stopped: {'; '.join(differing)}")
@@ -101,9 +106,7 @@ def restore(run: Run, checkpoint: Checkpoint | None) -> Progress:
         set_parameters(run.net, checkpoint.arrays("net.params"), path / "net.params")
         state = checkpoint.arrays("state.params")
         set_optimizer_state(run.net, run.trainer, state, path / "state.params")
-        scaler = loss_scaler(run.trainer)
-        if scaler:
-            scaler._loss_scale = scaler._next_loss_scale = progress.loss_scale
+        set_loss_scale_state(run.trainer, progress.loss_scale)
     if run.workers.count > 1:
         _share(run, progress)
     return progress
@@ -112,21 +115,26 @@ def restore(run: Run, checkpoint: Checkpoint | None) -> Progress:
 def _share(run: Run, progress: Progress) -> None:
     """Give the other workers what worker 0 has restored."""
     # With the seconds, for a run that was stopped when nothing but validation was left of an epoch.
-    place = np.array([progress.epoch, progress.step, progress.seconds], np.float32)
-    place = run.workers.broadcast([place], 1)[0]
-    progress.epoch, progress.step, progress.seconds = int(place[0]), int(place[1]), float(place[2])
-    if not place.any():
+    scale = loss_scale_state(run.trainer)
+    place = np.array([progress.epoch, progress.step, progress.seconds, *scale], np.float32)
+    epoch, step, seconds, *scale = run.workers.broadcast([place], 1)[0].tolist()
+    progress.epoch, progress.step, progress.seconds = int(epoch), int(step), seconds
+    if not (epoch or step or seconds):
         return
+    set_loss_scale_state(run.trainer, scale)
     parameters = named_parameters(run.net)
     values = [p.list_data()[0].asnumpy() for p in parameters.values()]
     received = dict(zip(parameters, run.workers.broadcast(values, 1000)))
     set_parameters(run.net, received, "worker 0")
-    updater = run.trainer._updaters[0]
+    if not run.config.momentum:
+        return
+    states = run.trainer._updaters[0].states
     trained = {name: p for name, p in parameters.items() if p.grad_req != "null"}
     index = {p.name: number for number, p in enumerate(run.trainer._params)}
+    own = [states.get(index[p.name]) for p in trained.values()]  # only worker 0 has any
     momentum = [
-        updater.states[index[p.name]].asnumpy() if run.workers.rank == 0 else np.zeros(p.shape)
-        for p in trained.values()
+        np.zeros(p.shape) if state is None else state.asnumpy()
+        for p, state in zip(trained.values(), own)
     ]
     received = dict(zip(trained, run.workers.broadcast(momentum, 50_000)))
     state = {f"momentum/{name}": value for name, value in received.items()}

@@ -40,7 +40,7 @@ class Progress:
     seconds: float = 0.0
     best_epoch: int = 0
     best_acc: float = -1.0
-    loss_scale: float = 0.0
+    loss_scale: list[float] = field(default_factory=list)
     identity: str = ""
     history: list[dict[str, Any]] = field(default_factory=list)
 

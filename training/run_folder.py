@@ -159,9 +159,10 @@ class RunFolder:
         with contextlib.suppress(OSError):  # a full disk was told when the line was to be written
             self._log.close()
         if not (self.path / "config.json").exists():  # nothing became of this run
-            for name in ("train.log", "lock"):
-                (self.path / name).unlink()
-            self.path.rmdir()
+            with contextlib.suppress(OSError):  # hidden files may have been there before
+                for name in ("train.log", "lock"):
+                    (self.path / name).unlink()
+                self.path.rmdir()
         self._lock.close()
 
 
