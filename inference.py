@@ -21,9 +21,10 @@ def freeze(net: Any, ctx: Any) -> Any:
 
     There MXNet's oneDNN backend makes one operator of a convolution, its BatchNorm, an addition and
     ReLU. The operator keeps weights of its own, so the net must not learn on. It is used where
-    every BatchNorm follows a convolution. In DenseNets and pre-activation ResNets they do not:
-    DenseNets are faster as they are, and in GluonCV's pre-activation ResNets the operator
-    overwrites sums that are still to be read. Those, and all nets on a GPU, are returned unchanged.
+    every BatchNorm follows a convolution. In DenseNets, pre-activation ResNets and those that pool
+    they do not: DenseNets are faster as they are, and in GluonCV's pre-activation ResNets the
+    operator overwrites sums that are still to be read. Those, and all nets on a GPU, are returned
+    unchanged.
 
     Parameters
     ----------

@@ -19,6 +19,8 @@ from models.layers import (
     IMAGE,
     BNReLU,
     Conv,
+    Dropout,
+    Net,
     SqueezeExcitation,
     concat,
     dense,
@@ -28,7 +30,7 @@ from models.layers import (
 )
 from models.padding import aligned
 from models.recompute import RecomputedDenseNet
-from models.tracing import Graph, bfloat16_if, in_bfloat16, on_cpu
+from models.tracing import Graph, in_bfloat16, on_cpu
 
 # ----------------------------------------------------------------------------- blocks
 
@@ -76,12 +78,12 @@ class DenseLayer(nn.HybridBlock):
                 width = bn_size * growth_rate
                 self.reduce.add(Conv(width, *parts, kernel=1))
                 if dropout:
-                    self.expand.add(nn.Dropout(dropout))
+                    self.expand.add(Dropout(dropout))
                 self.expand.add(BNReLU(width, blocked=blocked), Conv(growth_rate, width, kernel=3))
             else:
                 self.reduce.add(Conv(growth_rate, *parts, kernel=3))
             if dropout:
-                self.expand.add(nn.Dropout(dropout))
+                self.expand.add(Dropout(dropout))
             if squeeze_excitation:
                 self.expand.add(SqueezeExcitation(growth_rate))
 
@@ -143,7 +145,7 @@ class Transition(nn.HybridBlock):
         with self.name_scope():
             self.norm = BNReLU(*parts, blocked=blocked and aligned(channels))
             self.conv = Conv(channels, *parts, kernel=1)
-            self.dropout = nn.Dropout(dropout)
+            self.dropout = Dropout(dropout)
 
     def hybrid_forward(self, F, x):
         x = self.dropout(self.conv(self.norm(x)))
@@ -153,7 +155,7 @@ class Transition(nn.HybridBlock):
 # ----------------------------------------------------------------------------- net
 
 
-class DenseNet(nn.HybridBlock):
+class DenseNet(Net):
     """DenseNet for 32×32 images: 3×3 conv, dense blocks with transitions between, BN, ReLU, linear.
 
     Images (N, 3, 32, 32) in, logits (N, classes) out.
@@ -204,8 +206,7 @@ class DenseNet(nn.HybridBlock):
         classes=10,
         **kwargs,
     ):
-        super().__init__(**kwargs)
-        self.bfloat16 = bfloat16
+        super().__init__(bfloat16, **kwargs)
         if not block_config or min(block_config) < 1 or growth_rate < 1 or classes < 1:
             raise InputError("block_config, growth_rate and classes must be at least 1")
         if not 0 < compression <= 1:
@@ -229,6 +230,8 @@ class DenseNet(nn.HybridBlock):
             for layers in block_config[:-1]:
                 block = DenseBlock(layers, channels, growth_rate, **options)
                 channels = int(sum(block.parts) * compression)
+                if channels < 1:
+                    raise InputError(f"compression {compression} leaves no channel: take more")
                 self.features.add(block, Transition(block.parts, channels, dropout, block.blocked))
             last = DenseBlock(block_config[-1], channels, growth_rate, **options)
             self.features.add(last, BNReLU(*last.parts, blocked=last.blocked))
@@ -247,19 +250,15 @@ class DenseNet(nn.HybridBlock):
         super().hybridize(active, **options)
         self._graph = Graph(self, self.collect_params(), self._pads, **options)
 
-    def forward(self, x):
-        """Return the logits of x."""
-        with bfloat16_if(self.bfloat16):
-            return self._forward(x)
-
     def _forward(self, x):
+        """Return the logits of x."""
         if isinstance(x, mx.sym.Symbol):
-            return super().forward(x)
+            return super()._forward(x)
         if self._recomputed and autograd.is_recording() and autograd.is_training():
             return self._recomputed(x)
         if self._active and self._pads and on_cpu(x.ctx):
             return self._graph(x)
-        return super().forward(x)
+        return super()._forward(x)
 
     def hybrid_forward(self, F, x):
         return self.classify(F, self.features(x))

@@ -80,15 +80,15 @@ class RecomputedDenseBlock:
             return Graph(sequence, parameters, reruns=True, **options) if len(sequence) else None
 
         self.layers = [(graph(layer.reduce), graph(layer.expand)) for layer in block.layers]
-        parameters = block.collect_params().values()
-        self.parameters = [p for p in parameters if p.grad_req != "null"]
-        self.statistics = [p for p in parameters if p.grad_req == "null"]
+        self.parameters = block.collect_params().values()
         self.blocked = block.fills_blocks or options["pads"]
 
     def __call__(self, x):
         """Map x, (N, C, H, W), to the block's output, under `autograd.record`."""
-        # A Function cannot add to a gradient (grad_req 'add'), but the copy's own backward can.
-        return _Pass(self)(x, *[mx.nd.identity(p.data(x.ctx)) for p in self.parameters])
+        trained = [p for p in self.parameters if p.grad_req != "null"]
+        # A Function cannot add to a gradient (grad_req 'add'), but the copy's own backward can. It
+        # forgets the gradients after the first that nobody needs, such as that of x may be.
+        return _Pass(self, trained)(*[mx.nd.identity(p.data(x.ctx)) for p in trained], x)
 
 
 def leaf(x):
@@ -110,15 +110,16 @@ class _Pass(autograd.Function):
     gradient, would wait for ever.
     """
 
-    def __init__(self, block):
+    def __init__(self, block, trained):
         super().__init__()
         self.block = block
+        self.names = [parameter.name for parameter in trained]
 
-    def forward(self, x, *copies):
-        names = (parameter.name for parameter in self.block.parameters)
-        self.trained = {name: leaf(copy) for name, copy in zip(names, copies)}
-        statistics = {p.name: mx.nd.identity(p.data(x.ctx)) for p in self.block.statistics}
-        self.copies = {**self.trained, **statistics}
+    def forward(self, *inputs):
+        *copies, x = inputs
+        self.trained = {name: leaf(copy) for name, copy in zip(self.names, copies)}
+        rest = (p for p in self.block.parameters if p.name not in self.trained)
+        self.copies = {**self.trained, **{p.name: mx.nd.identity(p.data(x.ctx)) for p in rest}}
         self.features, self.tapes = [x], []
         for reduce, expand in self.block.layers:
             reduced = leaf(reduce(self._concat(), self.copies))
@@ -146,13 +147,14 @@ class _Pass(autograd.Function):
             with autograd.record():
                 reduced = reduce(x, self.copies, update=False)
             grad += self._grad(reduced, grad_new, x, reduce, gradients)
-        result = (grad, *(gradients[parameter.name] for parameter in self.block.parameters))
+        result = (*(gradients[name] for name in self.names), grad)
         for array in result:
             array.wait_to_read()  # MXNet may otherwise go on before they are written
         return result
 
     def _concat(self):
-        return concat(mx.nd, self.features, self.block.blocked)
+        with self.features[0].ctx:
+            return concat(mx.nd, self.features, self.block.blocked)
 
     def _grad(self, head, grad_head, x, graph, gradients):
         """Return the gradient of x, and put those of the graph's parameters into `gradients`."""

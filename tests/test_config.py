@@ -131,6 +131,8 @@ def test_flags_that_would_change_the_run_are_listed(tmp_path):
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=200))
 @example(b"[" * 100_000)
+@example(b'{"config": 5}')
+@example(b'{"config": null}')
 def test_a_damaged_config_is_refused(tmp_path_factory, data):
     run = tmp_path_factory.mktemp("run")
     (run / "config.json").write_bytes(data)

@@ -31,6 +31,7 @@ NETS = [
     ("se_densenet40_k12", {"depth": 7}),
     ("densenet_bc40_k16", {"depth": 10, "dropout": 0.2}),
     ("resnet20_sd", {"depth": 8}),
+    ("resnet20", {"depth": 11, "pool": True}),
     ("se_resnet164_sd", {"depth": 11}),
     ("cifar_resnet20_v1", {}),
     ("cifar_resnet20_v2", {}),
@@ -76,6 +77,20 @@ def test_symbol_and_onnx_are_the_net_in_every_library(tmp_path, name, options):
         found.append(module.get_outputs()[0].asnumpy())
         for logits in found:
             assert portable.difference(logits, expected) <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("densenet_bc100_k12", {"depth": 10}), ("resnet20_sd", {"depth": 8})],
+)
+def test_gluons_own_export_works_on_every_net(tmp_path, name, options):
+    net, images = make_net(name, **options), mx.nd.random.normal(shape=(4, 3, 32, 32))
+    expected = net(images).asnumpy()
+    net.export(str(tmp_path / "net"), epoch=3)
+    files = [str(tmp_path / file) for file in ("net-symbol.json", "net-0003.params")]
+    again = gluon.SymbolBlock.imports(files[0], ["data"], files[1])
+    np.testing.assert_allclose(again(images).asnumpy(), expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_array_equal(net(images).asnumpy(), expected)
 
 
 def test_every_kind_of_model_has_portable_operators_only():

@@ -57,6 +57,7 @@ def test_a_frozen_net_is_the_same_function_whatever_the_batches(name, options):
     [
         ("densenet_bc40_k16", {"depth": 10}),
         ("resnet164", {"depth": 11}),
+        ("resnet20", {"depth": 11, "pool": True}),
         ("cifar_resnet20_v2", {}),
     ],
 )

@@ -21,6 +21,7 @@ from models import (
     list_models,
     portable_symbol,
 )
+from models.resnet import ResNet
 from models.tracing import portable
 
 # From the papers' architectures; agree with their rounded figures.
@@ -62,8 +63,11 @@ SMALL: list[tuple[str, dict[str, Any]]] = [
     ("se_densenet_bc40_k16", {"depth": 16}),
     ("resnet20", {"depth": 8}),
     ("resnet20", {"depth": 8, "projection": True}),
+    ("resnet20", {"depth": 11, "pool": True}),
     ("resnet20_sd", {"depth": 14}),
+    ("resnet20_sd", {"depth": 17, "pool": True}),
     ("se_resnet20", {"depth": 8}),
+    ("se_resnet20", {"depth": 11, "pool": True}),
     ("resnet164", {"depth": 11}),
     ("resnet164_sd", {"depth": 20}),
     ("se_resnet164_sd", {"depth": 20}),
@@ -225,14 +229,14 @@ def test_in_bfloat16_a_net_computes_nearly_the_same(name, options):
     expected, *others = (backward(net, 16) for net in (exact, imperative, hybrid))
     x, _ = images(3, seed=1)
     for net, (logits, _) in zip((imperative, hybrid), others):
-        np.testing.assert_allclose(logits, expected[0], atol=0.02)
+        np.testing.assert_allclose(logits, expected[0], atol=0.03)
         assert relative(statistics(net), statistics(exact)) < 1e-3
         inferred = exact(x).asnumpy()
         np.testing.assert_allclose(net(x).asnumpy(), inferred, atol=0.05 * np.abs(inferred).max())
     # Eight bits of mantissa, at every layer: gradients of fused operators may be off as far as
-    # those of plain ones, not further.
+    # those of plain ones, not further. (Rounded pixels, and others are the largest: pooling.)
     rounding, fused = (relative(gradients, expected[1]) for _, gradients in others)
-    assert rounding < 0.3
+    assert rounding < 0.4
     assert fused < 1.2 * rounding
     assert "amp_cast" not in portable_symbol(hybrid).tojson()
 
@@ -278,6 +282,19 @@ def test_memory_efficient_densenets_train_under_gluons_trainer_without_waiting(g
     np.testing.assert_allclose(outputs[1], outputs[0], rtol=0.02, atol=0.02)
 
 
+def test_a_memory_efficient_densenet_may_be_frozen_in_part():
+    options = {"depth": 16, "growth_rate": 16}
+    nets = [build("densenet_bc40_k16", **options, memory_efficient=lean) for lean in (False, True)]
+    gradients = []
+    for net in nets:
+        net.features[0].collect_params().setattr("grad_req", "null")
+        net.features[1].layers[0].collect_params(".*gamma").setattr("grad_req", "null")
+        net.hybridize(static_alloc=True, static_shape=True)
+        gradients.append(backward(net)[1])
+    assert gradients[1].keys() == gradients[0].keys()
+    assert relative(gradients[1], gradients[0]) < 0.03
+
+
 def test_initial_weights_follow_the_papers_and_the_seed():
     net, again = build("densenet_bc40_k16"), build("densenet_bc40_k16")
     weights = net.features[1].layers[3].expand[1].weight.data().asnumpy()
@@ -302,6 +319,15 @@ def test_multiply_accumulates_are_those_of_the_layers():
     assert count_multiply_accumulates(get_model("resnet20")) == first + second + third + 640
 
 
+def test_a_pooled_net_halves_the_image_in_front_of_every_group():
+    first = 32 * 32 * 9 * (3 * 16 + 16 * 32)
+    second = 16 * 16 * 9 * (2 * 32 * 32 + 32 * 128)
+    third = 8 * 8 * 9 * 3 * 128 * 128
+    fourth = 4 * 4 * 9 * 2 * 128 * 128
+    net = get_model("resnet", depth=11, pool=True)
+    assert count_multiply_accumulates(net) == first + second + third + fourth + 1280
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
@@ -312,6 +338,11 @@ def test_multiply_accumulates_are_those_of_the_layers():
         ("resnet164", {"depth": 165}, "take 164 or 173"),
         ("resnet", {"final_survival_prob": 0}, r"\(0, 1\]"),
         ("resnet", {"width": 0}, "at least 1"),
+        ("resnet", {"classes": 0}, "must be positive"),
+        ("densenet", {"compression": 0.001}, "leaves no channel"),
+        ("resnet", {"depth": 12, "pool": True}, "take 11 or 17"),
+        ("resnet164", {"pool": True}, "leave bottleneck and projection out"),
+        ("resnet", {"depth": 11, "pool": True, "projection": True}, "leave bottleneck and"),
         ("densenet", {"compression": 1.5}, r"\(0, 1\]"),
         ("densenet", {"dropout": 1}, r"\[0, 1\)"),
         ("densenet", {"widht": 3}, "widht"),
@@ -322,6 +353,14 @@ def test_multiply_accumulates_are_those_of_the_layers():
 def test_what_does_not_fit_is_refused_with_what_would(name, options, message):
     with pytest.raises(InputError, match=message):
         get_model(name, **options)
+
+
+def test_widths_that_no_shortcut_can_join_are_refused():
+    with pytest.raises(InputError, match="16 to 48 channels with stride 2 needs a projection"):
+        ResNet([1, 1, 1], [16, 16, 48, 64])
+    net = ResNet([1, 1, 1], [16, 16, 16, 48], projection=True)
+    initialize(net)
+    assert net(images(2)[0]).shape == (2, 10)
 
 
 def test_gluoncvs_cifar_nets_are_in_the_list():

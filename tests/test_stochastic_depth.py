@@ -131,6 +131,23 @@ def test_dropped_weights_take_their_momentum_and_decay_step():
     np.testing.assert_allclose(second - first, 0.9 * momentum - 0.1 * 0.01 * first, atol=1e-6)
 
 
+def test_gradients_of_several_passes_add_up_whichever_blocks_each_drops():
+    net = build("resnet20_sd", depth=8)
+    weight = net.features[3].branch[0].weight
+    found = []
+    for request, passes in (("write", [[1, 1, 1]]), ("add", [[1, 1, 1], [1, 0, 1]])):
+        net.collect_params().setattr("grad_req", request)
+        net.collect_params().zero_grad()
+        for gates in passes:
+            net.gates = np.array(gates)
+            with autograd.record():
+                loss = net(images(4)[0]).sum()
+            loss.backward()
+        found.append(weight.grad().asnumpy())
+    assert np.abs(found[0]).max() > 0
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-3, atol=1e-5)
+
+
 def test_constant_depth_is_the_same_net_to_the_bit():
     constant, always = build("resnet20"), build("resnet20_sd", final_survival_prob=1.0)
     for a, b in zip(backward(constant)[1].values(), backward(always)[1].values()):

@@ -23,6 +23,7 @@ from training.recipes import PRESETS, default_preset
 MODEL_OPTIONS = (
     "depth",
     "width",
+    "pool",
     "growth_rate",
     "bottleneck",
     "compression",
@@ -78,6 +79,7 @@ class Config:
 
     depth: int | None = flag(None, "depth instead of the model's own", int, 1)
     width: int | None = flag(None, "ResNet: times the channels of every layer", int, 1)
+    pool: bool = flag(False, "ResNet: conv and max pooling before each group; depth 11, 17, ...")
     growth_rate: int | None = flag(None, "DenseNet: channels that a layer adds", int, 1)
     bottleneck: bool | None = flag(None, "DenseNet: 1x1 convolutions, yes or no", yes_no)
     compression: float | None = flag(None, "DenseNet: share a transition keeps", float, 0.01, 1)
@@ -270,7 +272,7 @@ def parse_args(argv: Sequence[str] | None = None) -> Config:
         return make_config(**given)
     path = Path(given["resume"]) / "config.json"
     try:
-        stored = json.loads(path.read_bytes())["config"]
+        stored = dict(json.loads(path.read_bytes())["config"])
     except OSError as error:
         raise InputError(f"--resume: cannot read {path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
