@@ -6,9 +6,10 @@
 
 Starts MXNet's parameter server through the ``dmlc_tracker`` launchers in MXNet's wheel: a scheduler
 here, servers and workers where the cluster says. All of them keep a connection to the scheduler's
-process, because MXNet itself waits for ever for a worker that is gone: when one closes without a
-word, or says nothing for `SILENCE` seconds, every process of the job ends and says why. The network
-must be a trusted one: neither MXNet's protocol nor this one knows who is talking.
+process (`training.membership`), because MXNet itself waits for ever for a worker that is gone: when
+one closes without a word, or says nothing for `SILENCE` seconds, every process of the job ends and
+says why. The network must be a trusted one: neither MXNet's protocol nor this one knows who is
+talking.
 """
 
 from __future__ import annotations
@@ -29,16 +30,10 @@ import threading
 import time
 import traceback
 import types
-from typing import Any, Callable, Sequence
+from typing import Any, Sequence
 
 from errors import InputError, Parser, command_line
-
-# A process that was killed is noticed at once; a machine that lost its power, after this.
-SILENCE = 30.0
-# What the others have to end in an orderly way after one that ended with an error.
-GRACE = 10.0
-_BEAT = 1.0
-_CONNECT = 120.0
+from training import membership
 
 
 def end(message: str, code: int = 1) -> None:
@@ -48,139 +43,13 @@ def end(message: str, code: int = 1) -> None:
     os._exit(code)
 
 
-class Scheduler:
-    """The scheduler's end of the connections: notices who is lost, and tells the others.
-
-    Parameters
-    ----------
-    port : int
-        Where to listen.
-    ended : callable
-        Told the reason when the job has to end.
-
-    Attributes
-    ----------
-    code : int
-        The first exit code that was not 0, or 0.
-    """
-
-    def __init__(self, port: int, ended: Callable[[str], None]) -> None:
-        self._ended = ended
-        self._members: dict[socket.socket, str] = {}
-        self._lock = threading.Lock()
-        self.code = 0
-        self._listener = socket.create_server(("", port), backlog=1024)
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            connection, _ = self._listener.accept()
-            threading.Thread(target=self._watch, args=(connection,), daemon=True).start()
-
-    def _watch(self, connection: socket.socket) -> None:
-        connection.settimeout(SILENCE)
-        name, reason = "", "has closed its connection: it was killed or has crashed"
-        try:
-            for line in connection.makefile("r"):
-                word, _, rest = line.strip().partition(" ")
-                if word == "name":
-                    name = rest
-                    with self._lock:
-                        self._members[connection] = name
-                elif word == "stop":
-                    self._tell("stop")
-                elif word == "done":
-                    self.code = self.code or int(rest)
-                    reason = f"has ended with exit code {rest}" if int(rest) else ""
-                    break
-        except socket.timeout:
-            reason = f"has said nothing for {SILENCE:.0f} s"
-        except OSError:
-            pass  # a reset is one way of closing
-        with self._lock:
-            self._members.pop(connection, None)
-        if "exit code" in reason:  # the others may be about to end for the same reason
-            deadline = time.monotonic() + GRACE
-            while time.monotonic() < deadline and self._workers():
-                time.sleep(0.1)
-        if name and reason:
-            self._tell(f"{name} {reason}")
-            self._ended(f"{name} {reason}")
-
-    def _workers(self) -> int:
-        with self._lock:
-            return sum(name.startswith("worker") for name in self._members.values())
-
-    def _tell(self, line: str) -> None:
-        with self._lock:
-            for member in self._members:
-                with contextlib.suppress(OSError):  # that one is on its way out too
-                    member.sendall(f"{line}\n".encode())
-
-
-class Member:
-    """A server's or worker's end: says that it lives, and ends when the job does.
-
-    Parameters
-    ----------
-    address : tuple of str and int
-        The scheduler's.
-    name : str
-        For messages.
-    ended : callable
-        Told the reason when the job has to end.
-    """
-
-    def __init__(self, address: tuple[str, int], name: str, ended: Callable[[str], None]) -> None:
-        self._ended = ended
-        deadline = time.monotonic() + _CONNECT
-        while True:
-            try:
-                self._connection = socket.create_connection(address, timeout=5)
-                break
-            except OSError as error:
-                if time.monotonic() > deadline:
-                    raise InputError(
-                        f"no scheduler at {address[0]}:{address[1]}: {error}"
-                    ) from error
-                time.sleep(0.2)
-        self._connection.settimeout(None)
-        self._done = threading.Event()
-        self._send(f"name {name}")
-        threading.Thread(target=self._beat, daemon=True).start()
-        threading.Thread(target=self._listen, daemon=True).start()
-
-    def _send(self, line: str) -> None:
-        with contextlib.suppress(OSError):  # `_listen` sees the same and says so
-            self._connection.sendall(f"{line}\n".encode())
-
-    def _beat(self) -> None:
-        while not self._done.wait(_BEAT):
-            self._send("alive")
-
-    def _listen(self) -> None:
-        with contextlib.suppress(OSError):  # a reset is one way of closing
-            for line in self._connection.makefile("r"):
-                if line.strip() == "stop":
-                    os.kill(os.getpid(), signal.SIGTERM)
-                else:
-                    self._ended(line.strip())
-        if not self._done.is_set():
-            self._ended("the scheduler is gone")
-
-    def done(self, code: int) -> None:
-        """Say that this process has ended on its own account."""
-        self._done.set()
-        self._send(f"done {code}")
-
-
 def take_part(port: int, command: Sequence[str]) -> int:
     """Be the process that ``DMLC_ROLE`` says: scheduler, server or worker.
 
     Parameters
     ----------
     port : int
-        Of `Scheduler`.
+        Of `membership.Scheduler`.
     command : sequence of str
         The workers' script and its arguments.
 
@@ -198,10 +67,10 @@ def take_part(port: int, command: Sequence[str]) -> int:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if role == "scheduler":
-        scheduler = Scheduler(port, lambda reason: _end_later(scheduler, reason))
+        scheduler = membership.Scheduler(port, lambda reason: _end_later(scheduler, reason))
         _serve()
         return scheduler.code
-    member = Member(
+    member = membership.Member(
         (os.environ["DMLC_PS_ROOT_URI"], port),
         f"{role} on {socket.gethostname()} (process {os.getpid()})",
         lambda reason: end(f"the job ends: {reason}; go on with --resume"),
@@ -218,7 +87,7 @@ def take_part(port: int, command: Sequence[str]) -> int:
     return code
 
 
-def _end_later(scheduler: Scheduler, reason: str) -> None:
+def _end_later(scheduler: membership.Scheduler, reason: str) -> None:
     time.sleep(1)  # for the others to hear of it
     print(f"the job ends: {reason}", file=sys.stderr, flush=True)
     os._exit(scheduler.code or 1)
@@ -294,8 +163,7 @@ def submit(arguments: argparse.Namespace, command: list[str]) -> int:
 
 def ask_to_stop(port: int) -> None:
     """Let every worker of a job save and stop."""
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
-        connection.sendall(b"stop\n")
+    _tell_scheduler(port, "stop")
 
 
 def report_failure(port: int, code: int) -> None:
@@ -303,13 +171,14 @@ def report_failure(port: int, code: int) -> None:
 
     MXNet's scheduler would wait for it for ever. A job that ends by itself does so meanwhile.
     """
-    time.sleep(2 * GRACE)
-    message = f"name the launcher of one process\ndone {code}\n"
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
-            connection.sendall(message.encode())
-    except ConnectionError:
-        pass  # the job has ended
+    time.sleep(2 * membership.GRACE)
+    with contextlib.suppress(ConnectionError):  # the job has ended
+        _tell_scheduler(port, f"name the launcher of one process\ndone {code}")
+
+
+def _tell_scheduler(port: int, message: str) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(f"{message}\n".encode())
 
 
 def _code_of(error: Any) -> int:

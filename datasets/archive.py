@@ -17,8 +17,13 @@ SLACK = 1 << 20  # bytes of headers, read-me files and padding that an archive m
 _READ = 1 << 20
 # What tarfile and gzip raise on a broken archive; headers that go on without end overrun the stack.
 _DAMAGE = (
-    *(tarfile.TarError, zlib.error, OSError, EOFError),
-    *(ValueError, OverflowError, RecursionError),
+    tarfile.TarError,
+    zlib.error,
+    OSError,
+    EOFError,
+    ValueError,
+    OverflowError,
+    RecursionError,
 )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from errors import InputError, nearest
 from models import densenet as _densenet
 from models import resnet as _resnet
-from models.tracing import portable
+from models.net import portable_symbol
 
 ALIASES = {
     "densenet": "densenet_bc100_k12",
@@ -158,24 +158,6 @@ def count_parameters(net):
     shapes = dict(zip(graph.list_arguments(), graph.infer_shape(data=(1, 3, 32, 32))[0]))
     trained = (name for name, p in net.collect_params().items() if p.grad_req != "null")
     return int(sum(np.prod(shapes[name]) for name in trained))
-
-
-def portable_symbol(net, data=None):
-    """Trace a net for inference with operators that CPU, GPU and ONNX all have.
-
-    Parameters
-    ----------
-    net : HybridBlock
-    data : Symbol, optional
-        Normalised images (N, 3, 32, 32); a variable named `data` by default.
-
-    Returns
-    -------
-    Symbol
-        The logits, (N, classes).
-    """
-    with portable():
-        return net(mx.sym.var("data") if data is None else data)
 
 
 def count_multiply_accumulates(net):

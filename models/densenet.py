@@ -20,7 +20,6 @@ from models.layers import (
     BNReLU,
     Conv,
     Dropout,
-    Net,
     SqueezeExcitation,
     concat,
     dense,
@@ -28,6 +27,7 @@ from models.layers import (
     three_groups,
     to_float32,
 )
+from models.net import Net
 from models.padding import aligned
 from models.recompute import RecomputedDenseNet
 from models.tracing import Graph, in_bfloat16, on_cpu

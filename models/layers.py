@@ -14,14 +14,7 @@ from mxnet.gluon import nn
 
 from errors import InputError
 from models.padding import aligned, pad, padded, strip
-from models.tracing import (
-    bfloat16_if,
-    current_trace,
-    in_bfloat16,
-    on_cpu,
-    pads_channels,
-    portable,
-)
+from models.tracing import current_trace, in_bfloat16, on_cpu, pads_channels
 
 IMAGE = (3,)  # channels of what a net reads, which no layer before it can pad
 BN_EPSILON = 1e-5  # Torch's, which both papers used
@@ -287,45 +280,6 @@ class Dropout(nn.Dropout):
 
     def hybrid_forward(self, F, x):
         return F.Dropout(x, p=self._rate, cudnn_off=True) if self._rate else x
-
-
-class Net(nn.HybridBlock):
-    """What the nets of both families are: run in one precision, exported at any time.
-
-    Parameters
-    ----------
-    bfloat16 : bool
-        Whether layers on a CPU compute in bfloat16.
-    """
-
-    def __init__(self, bfloat16, **kwargs):
-        super().__init__(**kwargs)
-        self.bfloat16 = bfloat16
-
-    def forward(self, x):
-        """Return the logits of x."""
-        with bfloat16_if(self.bfloat16):
-            return self._forward(x)
-
-    def _forward(self, x):
-        """Return the logits of x: through the net's graph, unless a family knows better."""
-        return super().forward(x)
-
-    def export(self, path, epoch=0, remove_amp_cast=True):
-        """Write the files of Gluon's `export`, whether the net is hybridized and has run or not.
-
-        The symbol is `models.portable_symbol`'s, of operators that every device has.
-        """
-        with portable():
-            symbol = self(mx.sym.var("data"))
-        symbol.save(f"{path}-symbol.json", remove_amp_cast=remove_amp_cast)
-        trained = set(symbol.list_arguments())
-        mx.nd.waitall()  # or running statistics could be from before the last step
-        arrays = {
-            f"{'arg' if name in trained else 'aux'}:{name}": parameter.data(parameter.list_ctx()[0])
-            for name, parameter in self.collect_params().items()
-        }
-        mx.nd.save(f"{path}-{epoch:04d}.params", arrays)
 
 
 def three_groups(net, depth, step, rest):

@@ -17,7 +17,8 @@ from mxnet import autograd
 from mxnet.gluon import nn
 
 from errors import InputError
-from models.layers import IMAGE, BNReLU, Conv, Net, dense, global_average, three_groups, to_float32
+from models.layers import IMAGE, BNReLU, Conv, dense, global_average, three_groups, to_float32
+from models.net import Net
 from models.residual import PooledConv, ResidualBlock, basic_block, bottleneck_block
 
 # ----------------------------------------------------------------------------- helpers

@@ -19,6 +19,7 @@ import pytest
 
 import launch
 from errors import InputError
+from training import membership
 from training.checkpoints import newest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -174,11 +175,11 @@ def test_a_host_file_goes_through_ssh(tmp_path):
 
 
 def test_silence_is_noticed(monkeypatch):
-    monkeypatch.setattr(launch, "SILENCE", 0.5)
-    monkeypatch.setattr(launch, "_BEAT", 3600)
+    monkeypatch.setattr(membership, "SILENCE", 0.5)
+    monkeypatch.setattr(membership, "_BEAT", 3600)
     told, heard, port = [], [], launch.free_port()
-    launch.Scheduler(port, told.append)
-    member = launch.Member(("127.0.0.1", port), "worker on another planet", heard.append)
+    membership.Scheduler(port, told.append)
+    member = membership.Member(("127.0.0.1", port), "worker on another planet", heard.append)
     end = time.monotonic() + PATIENCE
     while not told and time.monotonic() < end:
         time.sleep(0.05)
@@ -206,9 +207,9 @@ def test_a_cluster_without_its_launcher_is_refused(capsys, monkeypatch, tmp_path
 
 
 def test_a_process_that_cannot_be_started_ends_the_job(monkeypatch):
-    monkeypatch.setattr(launch, "GRACE", 0.1)
+    monkeypatch.setattr(membership, "GRACE", 0.1)
     told, port = [], launch.free_port()
-    scheduler = launch.Scheduler(port, told.append)
+    scheduler = membership.Scheduler(port, told.append)
     launch.report_failure(port, 255)
     end = time.monotonic() + PATIENCE
     while not told and time.monotonic() < end:
@@ -218,6 +219,6 @@ def test_a_process_that_cannot_be_started_ends_the_job(monkeypatch):
 
 
 def test_no_scheduler_is_told(monkeypatch):
-    monkeypatch.setattr(launch, "_CONNECT", 0.3)
+    monkeypatch.setattr(membership, "_CONNECT", 0.3)
     with pytest.raises(InputError, match="no scheduler at"):
-        launch.Member(("127.0.0.1", launch.free_port()), "worker", print)
+        membership.Member(("127.0.0.1", launch.free_port()), "worker", print)

@@ -35,7 +35,7 @@ _MAX_MANIFEST = 64 * 2**20
 _NAME = re.compile(r"epoch-\d{5,}-step-\d{6,}")
 
 
-def _optimizer_state(net: Any, trainer: Any) -> dict[str, Any]:
+def optimizer_state(net: Any, trainer: Any) -> dict[str, Any]:
     """Return momentum, and the running statistics that each of several devices has to itself.
 
     Trainer.save_states would pickle the optimizer, so the updater's arrays are read directly.
@@ -55,7 +55,7 @@ def _optimizer_state(net: Any, trainer: Any) -> dict[str, Any]:
 def set_optimizer_state(
     net: Any, trainer: Any, arrays: Mapping[str, np.ndarray], source: object
 ) -> None:
-    """Give a net's trainer what `_optimizer_state` returned.
+    """Give a net's trainer what `optimizer_state` returned.
 
     Raises
     ------
@@ -235,7 +235,7 @@ class Checkpoints:
             shutil.rmtree(side, ignore_errors=True)
             side.mkdir(parents=True)
             parameters = {n: current_value(p) for n, p in named_parameters(net).items()}
-            state = _optimizer_state(net, trainer)
+            state = optimizer_state(net, trainer)
             files = {
                 "net.params": save_arrays(side / "net.params", parameters),
                 "state.params": save_arrays(side / "state.params", state),

@@ -8,7 +8,13 @@ import numpy as np
 
 from errors import InputError
 from formats.weights import named_parameters, set_parameters
-from training.checkpoints import Checkpoint, Checkpoints, newest, set_optimizer_state
+from training.checkpoints import (
+    Checkpoint,
+    Checkpoints,
+    newest,
+    optimizer_state,
+    set_optimizer_state,
+)
 from training.optimisation import loss_scale_state, set_loss_scale_state
 from training.run import Progress, Run
 from training.run_folder import LOG, RunFolder, describe_environment
@@ -128,14 +134,10 @@ def _share(run: Run, progress: Progress) -> None:
     set_parameters(run.net, received, "worker 0")
     if not run.config.momentum:
         return
-    states = run.trainer._updaters[0].states
-    trained = {name: p for name, p in parameters.items() if p.grad_req != "null"}
-    index = {p.name: number for number, p in enumerate(run.trainer._params)}
-    own = [states.get(index[p.name]) for p in trained.values()]  # only worker 0 has any
+    trained = {f"momentum/{name}": p for name, p in parameters.items() if p.grad_req != "null"}
+    own = optimizer_state(run.net, run.trainer)  # only worker 0 has any momentum
     momentum = [
-        np.zeros(p.shape) if state is None else state.asnumpy()
-        for p, state in zip(trained.values(), own)
+        own[key].asnumpy() if key in own else np.zeros(p.shape) for key, p in trained.items()
     ]
-    received = dict(zip(trained, run.workers.broadcast(momentum, 50_000)))
-    state = {f"momentum/{name}": value for name, value in received.items()}
+    state = dict(zip(trained, run.workers.broadcast(momentum, 50_000)))
     set_optimizer_state(run.net, run.trainer, state, "worker 0")
