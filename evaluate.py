@@ -92,6 +92,7 @@ def choose_split(
     try:
         facts = dict(classifier.facts["data"])
         val_size, seed = int(facts["val_size"]), int(facts["seed"])
+        train_size = int(facts.get("train_size", 0))
         same_data = facts["fingerprint"] == data.fingerprint
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{source} does not say what it was trained on ({error!r:.80})") from error
@@ -103,7 +104,7 @@ def choose_split(
         )
     if name == "test":
         return data.test
-    train, val, fingerprint = datasets.split_validation(data.train, val_size, seed)
+    train, val, fingerprint = datasets.split_validation(data.train, val_size, seed, train_size)
     if fingerprint != facts.get("split"):
         raise InputError(f"{source} was trained on another split (fingerprints differ)")
     if name == "val" and not len(val):

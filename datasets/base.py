@@ -190,7 +190,9 @@ def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.where(variance > 1e-6, np.sqrt(np.maximum(variance, 0)), 1.0)
 
 
-def split_validation(train: Split, val_size: int, seed: int) -> tuple[Split, Split, str]:
+def split_validation(
+    train: Split, val_size: int, seed: int, train_size: int = 0
+) -> tuple[Split, Split, str]:
     """Hold images out of a training set, the same share of every class.
 
     Parameters
@@ -200,38 +202,56 @@ def split_validation(train: Split, val_size: int, seed: int) -> tuple[Split, Spl
     val_size : int
         How many images to hold out; 0 leaves the training set as it is.
     seed : int
-        The same seed holds out the same images, under every NumPy.
+        The same seed chooses the same images, under every NumPy.
+    train_size : int
+        How many of the other images to train on, again the same share of every class; 0: all.
 
     Returns
     -------
     train, val : Split
         Both in the order that the images had.
     fingerprint : str
-        Hexadecimal SHA-256 of the positions held out and the number of images.
+        Hexadecimal SHA-256 of the positions chosen and the number of images.
 
     Raises
     ------
     InputError
-        If nothing would be left to train on.
+        If there are too few images.
     """
     if not 0 <= val_size < len(train):
         raise InputError(
             f"cannot hold {val_size} validation images out of {len(train)} training images: "
             f"choose from 0 to {len(train) - 1}"
         )
-    rng = np.random.RandomState([seed, 0x5911])  # a stream that NumPy has frozen
-    counts = np.bincount(train.labels)
-    shares = counts * val_size / len(train)
+    if not 0 <= train_size <= len(train) - val_size:
+        raise InputError(
+            f"cannot train on {train_size} of {len(train) - val_size} images: "
+            "choose a smaller --train-size, or 0 for all"
+        )
+    everything = np.arange(len(train))
+    val = _stratified(train.labels, everything, val_size, [seed, 0x5911])
+    kept = np.setdiff1d(everything, val)
+    chosen = f"{len(train)}:".encode() + val.astype("<i8").tobytes()
+    if train_size:
+        kept = _stratified(train.labels, kept, train_size, [seed, 0x5912])
+        chosen += b":" + kept.astype("<i8").tobytes()
+    return train.take(kept), train.take(val), hashlib.sha256(chosen).hexdigest()
+
+
+def _stratified(labels: np.ndarray, among: np.ndarray, size: int, seed: list[int]) -> np.ndarray:
+    """Draw `size` positions from those in `among`, the same share of every class, in order."""
+    rng = np.random.RandomState(seed)  # a stream that NumPy has frozen
+    labels = labels[among]
+    shares = np.bincount(labels) * size / len(among)
     quotas = np.floor(shares).astype(int)
     # Largest remainders first, ties in the order of the classes.
-    most = np.argsort(quotas - shares, kind="stable")[: val_size - quotas.sum()]
+    most = np.argsort(quotas - shares, kind="stable")[: size - quotas.sum()]
     quotas[most] += 1
-    held_out = np.zeros(len(train), bool)
-    for label, quota in enumerate(quotas):
-        held_out[rng.permutation(np.flatnonzero(train.labels == label))[:quota]] = True
-    positions = np.flatnonzero(held_out).astype("<i8")
-    fingerprint = hashlib.sha256(f"{len(train)}:".encode() + positions.tobytes()).hexdigest()
-    return train.take(np.flatnonzero(~held_out)), train.take(positions), fingerprint
+    drawn = [
+        rng.permutation(np.flatnonzero(labels == label))[:quota]
+        for label, quota in enumerate(quotas)
+    ]
+    return among[np.sort(np.concatenate(drawn))]
 
 
 def _fingerprint(train: Split, test: Split, classes: Sequence[str]) -> str:

@@ -59,6 +59,20 @@ def test_a_split_that_leaves_nothing_is_refused(val_size):
         split_validation(some_split(np.arange(50) % 10), val_size, 0)
 
 
+def test_a_smaller_training_set_is_stratified_and_leaves_the_validation_images_alone():
+    whole = some_split(np.arange(1000) % 10)
+    all_train, val, fingerprint = split_validation(whole, 100, 3)
+    train, same_val, other = split_validation(whole, 100, 3, train_size=205)
+    assert len(train) == 205
+    assert rows(train) < rows(all_train)
+    assert rows(same_val) == rows(val)
+    assert set(np.bincount(train.labels)) == {20, 21}
+    assert other != fingerprint
+    assert other != split_validation(whole, 100, 3, train_size=204)[2]
+    with pytest.raises(InputError, match="cannot train on 901 of 900 images"):
+        split_validation(whole, 100, 3, train_size=901)
+
+
 def test_statistics_are_per_channel_over_all_pixels():
     images = np.random.RandomState(0).randint(0, 256, (300, 3, 32, 32)).astype(np.uint8)
     images[:, 1] //= 3

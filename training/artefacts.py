@@ -127,6 +127,7 @@ def run_facts(
         "data": {
             **{name: data[name] for name in ("name", "fingerprint", "split")},
             **{name: config[name] for name in ("val_size", "seed")},
+            "train_size": config.get("train_size", 0),
         },
         "run": dict(results),
         "val_acc": line.get("val_acc"),

@@ -92,6 +92,7 @@ class Config:
     dataset: str = flag("cifar10", "cifar10, cifar100, shapes (needs no download) or folder")
     data_dir: str | None = flag(None, "where the data is (default: MXNet's own data home)")
     val_size: int = flag(5000, "training images held out for validation; 0: none", int, 0)
+    train_size: int = flag(0, "training images to take, of every class alike; 0: all", int, 0)
     no_augment: bool = flag(False, "neither crop nor flip")
     cutout: int = flag(0, "cutout: side of the square in pixels", int, 0, 32)
     mixup: float = flag(0.0, "mixup: alpha of the Beta distribution", float, 0, 100)

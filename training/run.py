@@ -112,7 +112,9 @@ def build(config: Config, workers: Workers) -> Run:
         os.environ.update(MXNET_ENFORCE_DETERMINISM="1", MXNET_CUDNN_AUTOTUNE_DEFAULT="0")
     ctx = contexts(config.ctx, config.gpus)
     data = get_dataset(config.dataset, config.data_dir)
-    train_images, validation, split = split_validation(data.train, config.val_size, config.seed)
+    train_images, validation, split = split_validation(
+        data.train, config.val_size, config.seed, config.train_size
+    )
     loader = TrainLoader(
         train_images,
         len(data.classes),
