@@ -15,9 +15,10 @@ import numpy as np
 from mxnet import autograd, gluon
 from mxnet.gluon import nn
 
+import compiler
 import models
 from datasets import Dataset
-from models.layers import IMAGE, BNReLU, Conv, dense, global_average
+from models.layers import BNReLU, conv, dense
 from models.resnet import group_layers
 from training.config import make_config
 from training.distributed import Workers
@@ -48,14 +49,15 @@ class PlainNet(nn.HybridBlock):
             widths += [width] * (2 * blocks)
         with self.name_scope():
             self.features = nn.HybridSequential()
-            for before, width in zip((*IMAGE, *widths), widths):
+            for before, width in zip((3, *widths), widths):
                 stride = 2 if before in (16, 32) and width > before else 1
-                self.features.add(Conv(width, before, kernel=3, stride=stride))
+                self.features.add(conv(width, before, kernel=3, stride=stride))
                 self.features.add(BNReLU(width) if batch_norm else nn.Activation("relu"))
+            self.features.add(nn.GlobalAvgPool2D())
             self.output = dense(classes, widths[-1])
 
     def hybrid_forward(self, F, x):
-        return self.output(global_average(F, self.features(x)))
+        return self.output(self.features(x))
 
 
 def convolutions(net: Any) -> list[Any]:
@@ -117,7 +119,7 @@ def watch_gradients(
         do not see; ``steps``.
     """
     models.initialize(net, mx.cpu(), seed)
-    net.hybridize(static_alloc=True, static_shape=True)
+    compiler.hybridize(net)
     config = make_config(model="resnet20", batch_size=batch_size, lr=lr)
     trainer = make_trainer(net, config, [mx.cpu()], Workers(config.kvstore))
     order = np.random.RandomState(seed).permutation(len(data.train))
@@ -179,7 +181,7 @@ def step_seconds(
     """
     net = models.get_model(name, **options)
     models.initialize(net, mx.cpu(), 0)
-    net.hybridize(static_alloc=True, static_shape=True)
+    compiler.hybridize(net)
     config = make_config(model=name, batch_size=batch_size)
     trainer = make_trainer(net, config, [mx.cpu()], Workers(config.kvstore))
     images = np.random.RandomState(0).randint(0, 256, (batch_size, 3, 32, 32)).astype(np.uint8)

@@ -99,12 +99,13 @@ def open_classifier(source: str | Path, ctx: Any = None) -> Classifier:
         return _open_symbol(path, ctx)
     from runtime import mx
 
-    from inference import compute_logits, freeze
+    import compiler
+    from inference import as_list, compute_logits
     from training.artefacts import load_trained
 
     devices = ctx or mx.cpu()
     trained = load_trained(source, devices)
-    net = freeze(trained.net, devices)
+    net = compiler.freeze(trained.net, as_list(devices))
 
     def run(images: np.ndarray) -> np.ndarray:
         return compute_logits(net, images, trained.mean, trained.std, devices, BATCH)
@@ -115,6 +116,7 @@ def open_classifier(source: str | Path, ctx: Any = None) -> Classifier:
 def _open_symbol(folder: Path, ctx: Any) -> Classifier:
     from runtime import mx
 
+    import compiler
     from formats.symbols import load_symbol
 
     names = ("model.json", "model-symbol.json", "model-0000.params")
@@ -131,7 +133,7 @@ def _open_symbol(folder: Path, ctx: Any) -> Classifier:
     rehearse("formats.symbols:try_symbol", graph, params, b"%d" % len(classes), source=folder)
     devices = list(ctx) if isinstance(ctx, (list, tuple)) else [ctx or mx.cpu()]
     net = load_symbol(graph, params, devices[0])
-    net.hybridize(static_alloc=True, static_shape=True)
+    compiler.hybridize(net)
 
     def run(images: np.ndarray) -> np.ndarray:
         return net(mx.nd.array(prepare(images), ctx=devices[0])).asnumpy()

@@ -20,6 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Callable, Sequence
 
+import compiler
 import models
 from datasets import Split
 from errors import command_line
@@ -41,7 +42,6 @@ from training.run import (
     Tally,
     augmentation_of,
     build,
-    hybridize,
 )
 from training.run_folder import LOG, RunFolder, log_to_screen
 from utils import StopSignals, seed_step
@@ -299,8 +299,7 @@ def conclude(
     """
     plot_curves([folder.path], folder.path / "curves.png")
     if precision(run.net, run.trainer) == "bfloat16":  # what is tested is what leaves: float32
-        run.net.bfloat16 = False
-        hybridize(run.net, run.config)
+        compiler.hybridize(run.net)
     last = evaluate(run, run.data.test)
     best = last
     checkpoint = checkpoints.read()

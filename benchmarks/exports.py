@@ -27,9 +27,9 @@ import numpy as np
 from mxnet import autograd
 from mxnet.gluon import nn
 
+import compiler
 import export
 import models
-import models.layers
 from errors import InputError
 from formats import portable
 from metrics import softmax
@@ -43,7 +43,6 @@ def make_net(name: str) -> Any:
     net = models.get_model(name)
     models.initialize(net, mx.cpu(), seed=1)
     # Without momentum the statistics of one pass are the running ones.
-    models.layers.BN_MOMENTUM = 0.0
     net.apply(_drop_momentum)
     if hasattr(net, "survival_probs"):
         net.gates = np.ones(len(net.survival_probs), bool)
@@ -51,7 +50,7 @@ def make_net(name: str) -> Any:
         logits = net(mx.nd.random.normal(shape=(8, 3, 32, 32)))
     logits.backward()  # it is the backward pass that writes them
     mx.nd.waitall()
-    net.hybridize(static_alloc=True, static_shape=True)
+    compiler.hybridize(net)
     return net
 
 

@@ -26,11 +26,11 @@ def ours(batch: int, family: str, options: dict[str, Any]) -> Callable[[], None]
     """Return one pass of this project's net."""
     from runtime import mx
 
-    from inference import freeze
+    import compiler
 
     net, images = _net(family, options), mx.nd.random.normal(shape=(batch, 3, 32, 32))
-    net.hybridize(static_alloc=True, static_shape=True)
-    net = freeze(net, mx.cpu())
+    compiler.hybridize(net)
+    net = compiler.freeze(net, [mx.cpu()])
     return lambda: net(images).wait_to_read()
 
 

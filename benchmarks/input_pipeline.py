@@ -135,6 +135,7 @@ def waiting(model: str, steps: int) -> float:
 
     import numpy as np
 
+    import compiler
     import models
     from training.config import make_config
     from training.distributed import Workers
@@ -144,7 +145,7 @@ def waiting(model: str, steps: int) -> float:
     ctx = [mx.cpu()]
     net = models.get_model(model)
     models.initialize(net, ctx, 0)
-    net.hybridize(static_alloc=True, static_shape=True)
+    compiler.hybridize(net)
     trainer = make_trainer(net, config, ctx, Workers("device"))
     batches = our_loader(_images(BATCH * (steps + 3))).epoch(0)
     waited = start = 0.0

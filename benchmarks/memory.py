@@ -32,9 +32,11 @@ FORMS = ("plain", "efficient")
 
 def measure(model: str, depth: int, form: str, steps: int) -> None:
     """Take steps and print peak memory in MB, that of the activations, and seconds a step."""
+    import compiler
     import models
 
     net = models.get_model(model, depth=depth, memory_efficient=form == "efficient")
+    compiler.hybridize(net)
     step = gluon_step(net)
     before = _peak()
     for _ in range(2):

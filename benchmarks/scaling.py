@@ -31,6 +31,7 @@ def measure(model: str, kvstore: str, devices: int, batch_size: int, steps: int)
 
     import numpy as np
 
+    import compiler
     import models
     from training.config import make_config
     from training.distributed import Workers
@@ -41,7 +42,7 @@ def measure(model: str, kvstore: str, devices: int, batch_size: int, steps: int)
     ctx = [mx.cpu(number) for number in range(devices)]
     net = models.get_model(model)
     models.initialize(net, ctx, 0)
-    net.hybridize(static_alloc=True, static_shape=True)
+    compiler.hybridize(net)
     trainer = make_trainer(net, config, ctx, workers)
     share, rest = divmod(batch_size, workers.count * devices)
     if rest:

@@ -27,9 +27,11 @@ EPOCH = 45_000  # images, as in the paper: 5,000 of CIFAR-10's are held out
 
 def training_step(depth: int, probability: float) -> Callable[[], None]:
     """Return a step with other gates each time."""
+    import compiler
     import models
 
     net = models.get_model("resnet110", depth=depth, final_survival_prob=probability)
+    compiler.hybridize(net)
     step, count = gluon_step(net), itertools.count()
 
     def with_gates() -> None:

@@ -24,7 +24,7 @@ class DenseLayer(nn.HybridBlock):
         return F.concat(x, self.body(x), dim=1)
 
 
-def densenet(depth, growth_rate, bottleneck, compression):
+def densenet(depth, growth_rate, bottleneck, compression, classes=10):
     """Build a DenseNet for 32×32 images; arguments as `models.densenet.densenet`."""
     plain = not bottleneck and compression == 1
     channels = 16 if plain else 2 * growth_rate
@@ -38,7 +38,7 @@ def densenet(depth, growth_rate, bottleneck, compression):
         for _ in range((depth - 4) // (6 if bottleneck else 3)):
             net.add(DenseLayer(growth_rate, bottleneck))
             channels += growth_rate
-    net.add(nn.BatchNorm(), nn.Activation("relu"), nn.GlobalAvgPool2D(), nn.Dense(10))
+    net.add(nn.BatchNorm(), nn.Activation("relu"), nn.GlobalAvgPool2D(), nn.Dense(classes))
     return net
 
 

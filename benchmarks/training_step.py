@@ -54,20 +54,25 @@ LAYOUTS = ("PyTorch", "PyTorch channels_last", "PyTorch compiled")
 
 def ours(family: str, options: dict[str, Any], amp: bool) -> Callable[[], None]:
     """Return a step of this project's training."""
+    import compiler
     import models
 
-    return gluon_step(models.get_model(family, bfloat16=amp, **options))
+    net = models.get_model(family, **options)
+    compiler.hybridize(net, bfloat16=amp)
+    return gluon_step(net)
 
 
 def textbook(family: str, options: dict[str, Any]) -> Callable[[], None]:
     """Return a step of the same net as a tutorial writes it."""
     import textbook_nets
 
-    return gluon_step(getattr(textbook_nets, family)(**options))
+    net = getattr(textbook_nets, family)(**options)
+    net.hybridize(static_alloc=True, static_shape=True)
+    return gluon_step(net)
 
 
 def gluon_step(net: Any) -> Callable[[], None]:
-    """Return a step of a Gluon net's training, by the project's own code."""
+    """Return a step of a hybridized net's training, by the project's own code."""
     from runtime import mx
 
     import numpy as np
@@ -80,7 +85,6 @@ def gluon_step(net: Any) -> Callable[[], None]:
     config = make_config(model="densenet", batch_size=BATCH, lr=0.001)
     ctx = [mx.cpu()]
     models.initialize(net, ctx, seed=0)
-    net.hybridize(static_alloc=True, static_shape=True)
     trainer = make_trainer(net, config, ctx, Workers("device"))
     rng = np.random.RandomState(0)
     images = rng.randint(0, 256, (BATCH, 3, 32, 32)).astype(np.uint8)

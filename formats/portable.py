@@ -14,7 +14,6 @@ import numpy as np
 
 from errors import InputError
 from formats.weights import current_values
-from models import portable_symbol
 from utils import to_input
 
 # Largest difference allowed between an export and its net: a share of the largest logit (or of 1,
@@ -56,7 +55,7 @@ def portable_graph(
         }
         offset, scale = (mx.sym.var(name, shape=shape) for name in constants)
         data = mx.sym.broadcast_mul(mx.sym.broadcast_sub(data, offset), scale)
-    symbol = _rewritten(portable_symbol(net, data))
+    symbol = _rewritten(net(data))
     values = {**current_values(net), **constants}
     kinds = [("arg", name) for name in symbol.list_arguments() if name != "data"]
     kinds += [("aux", name) for name in symbol.list_auxiliary_states()]
@@ -65,17 +64,13 @@ def portable_graph(
 
 
 def _rewritten(symbol: Any) -> Any:
-    """Return a graph of the same function without two operators that others stumble over."""
+    """Return a graph of the same function without an operator that Module stumbles over."""
     graph = json.loads(symbol.tojson())
     for node in graph["nodes"]:
         if node["op"] == "elemwise_add":
             # On a CPU, Module fuses a convolution with this addition, and then overwrites what
             # another operator has yet to read: GluonCV's cifar_resnet20_v2 was wrong by 17 %.
             node["op"] = "broadcast_add"
-        elif node["op"] == "mean":
-            # Only linear layers follow, which flatten. Without the axes, mxnet.onnx would write
-            # eleven nodes that compute a shape.
-            node["attrs"]["keepdims"] = "True"
     return mx.sym.load_json(json.dumps(graph))
 
 

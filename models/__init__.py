@@ -2,7 +2,7 @@
 
     net = get_model("densenet_bc100_k12", classes=10)
     initialize(net, mx.cpu(), seed=0)
-    net.hybridize(static_alloc=True, static_shape=True)
+    compiler.hybridize(net)
 
 `python -m models` prints the table.
 """
@@ -16,7 +16,6 @@ import numpy as np
 from errors import InputError, nearest
 from models import densenet as _densenet
 from models import resnet as _resnet
-from models.net import portable_symbol
 
 ALIASES = {
     "densenet": "densenet_bc100_k12",
@@ -154,7 +153,7 @@ def draw_gates(net, seed, step):
 
 def count_parameters(net):
     """Count what training changes; from shapes alone, so the net needs no weights."""
-    graph = portable_symbol(net)
+    graph = net(mx.sym.var("data"))
     shapes = dict(zip(graph.list_arguments(), graph.infer_shape(data=(1, 3, 32, 32))[0]))
     trained = (name for name, p in net.collect_params().items() if p.grad_req != "null")
     return int(sum(np.prod(shapes[name]) for name in trained))
@@ -162,7 +161,7 @@ def count_parameters(net):
 
 def count_multiply_accumulates(net):
     """Count the multiply-accumulates of convolutions and linear layers for one 3×32×32 image."""
-    nodes = portable_symbol(net).get_internals()
+    nodes = net(mx.sym.var("data")).get_internals()
     total = 0
     shapes = dict(zip(nodes.list_outputs(), nodes.infer_shape(data=(1, 3, 32, 32))[1]))
     for name, output in shapes.items():

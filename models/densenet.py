@@ -2,7 +2,6 @@
 
 Huang, Liu, van der Maaten, Weinberger: Densely Connected Convolutional Networks, CVPR 2017,
 https://arxiv.org/abs/1608.06993.
-Memory-efficient form: Pleiss et al., https://arxiv.org/abs/1707.06990.
 """
 
 from __future__ import annotations
@@ -15,22 +14,8 @@ from mxnet import autograd
 from mxnet.gluon import nn
 
 from errors import InputError
-from models.layers import (
-    IMAGE,
-    BNReLU,
-    Conv,
-    Dropout,
-    SqueezeExcitation,
-    concat,
-    dense,
-    global_average,
-    three_groups,
-    to_float32,
-)
-from models.net import Net
-from models.padding import aligned
-from models.recompute import RecomputedDenseNet
-from models.tracing import Graph, in_bfloat16, on_cpu
+from models.layers import BNReLU, Dropout, SqueezeExcitation, concat, conv, dense, three_groups
+from models.recompute import recomputed
 
 # ----------------------------------------------------------------------------- blocks
 
@@ -38,50 +23,26 @@ from models.tracing import Graph, in_bfloat16, on_cpu
 class DenseLayer(nn.HybridBlock):
     """BN, ReLU, [1×1 conv to bn_size · k, BN, ReLU,] 3×3 conv to k: the layer's new features.
 
-    Split where the memory-efficient form splits it: `reduce` is all up to and with the first
-    convolution, `expand` the rest.
-
-    Parameters
-    ----------
-    parts : tuple of int
-        Widths of the features that the input (N, C, H, W) is a concatenation of.
-    growth_rate : int
-        k, the channels of the output (N, k, H, W).
-    bottleneck : bool
-    dropout : float
-        Probability of dropping an output of each convolution.
-    squeeze_excitation : bool
-        Whether the new features are scaled by a squeeze-and-excitation block.
-    blocked : bool
-        Whether the input is a concatenation of parts that fill whole oneDNN blocks.
-    bn_size : int, default 4
-        Channels of the bottleneck, in units of the growth rate.
+    (N, in_channels, H, W) → (N, growth_rate, H, W), in two halves: `reduce` is all up to and with
+    the first convolution, `expand` the rest.
     """
 
     def __init__(
-        self,
-        parts,
-        growth_rate,
-        bottleneck,
-        dropout,
-        squeeze_excitation,
-        blocked,
-        bn_size=4,
-        **kwargs,
+        self, in_channels, growth_rate, bottleneck, dropout, squeeze_excitation, bn_size=4
     ):
-        super().__init__(**kwargs)
+        super().__init__()
         with self.name_scope():
             self.reduce = nn.HybridSequential()
             self.expand = nn.HybridSequential()
-            self.reduce.add(BNReLU(*parts, blocked=blocked))
+            self.reduce.add(BNReLU(in_channels))
             if bottleneck:
                 width = bn_size * growth_rate
-                self.reduce.add(Conv(width, *parts, kernel=1))
+                self.reduce.add(conv(width, in_channels, kernel=1))
                 if dropout:
                     self.expand.add(Dropout(dropout))
-                self.expand.add(BNReLU(width, blocked=blocked), Conv(growth_rate, width, kernel=3))
+                self.expand.add(BNReLU(width), conv(growth_rate, width, kernel=3))
             else:
-                self.reduce.add(Conv(growth_rate, *parts, kernel=3))
+                self.reduce.add(conv(growth_rate, in_channels, kernel=3))
             if dropout:
                 self.expand.add(Dropout(dropout))
             if squeeze_excitation:
@@ -94,57 +55,34 @@ class DenseLayer(nn.HybridBlock):
 class DenseBlock(nn.HybridBlock):
     """Layers that each append k channels: (N, C, H, W) → (N, C + layers · k, H, W).
 
-    Parameters
-    ----------
-    layers : int
-    channels : int
-        C of the input.
-    growth_rate : int
-        k.
-    **options
-        Of `DenseLayer`.
-
     Attributes
     ----------
     parts : tuple of int
-        Widths of what the output is a concatenation of: the input, then each layer's features.
-    fills_blocks : bool
-        Whether each of these widths fills whole oneDNN blocks.
+        Channels of what the output is a concatenation of: the input, then each layer's features.
     """
 
     def __init__(self, layers, channels, growth_rate, **options):
         super().__init__()
-        self.fills_blocks = aligned(channels, growth_rate)
-        # Squeeze-and-excitation's products come in the plain layout.
-        self.blocked = self.fills_blocks and not options["squeeze_excitation"]
         self.parts = (channels, *[growth_rate] * layers)
         with self.name_scope():
             self.layers = nn.HybridSequential()
             for i in range(layers):
-                parts = self.parts[: i + 1]
-                self.layers.add(DenseLayer(parts, growth_rate, blocked=self.blocked, **options))
+                self.layers.add(DenseLayer(sum(self.parts[: i + 1]), growth_rate, **options))
 
     def hybrid_forward(self, F, x):
-        features = [x]
         for layer in self.layers:
-            features.append(layer(x))
-            x = concat(F, features, self.fills_blocks)
-            if self.fills_blocks and not in_bfloat16():
-                # In a chain each gradient is freed once the next is added to it. With padded parts
-                # that saves nothing, and there and in bfloat16 it takes time to split a long
-                # gradient at every layer.
-                features = [x]
+            x = concat(F, x, layer(x))
         return x
 
 
 class Transition(nn.HybridBlock):
     """BN, ReLU, 1×1 conv, 2×2 average pool: (N, C, H, W) → (N, channels, H/2, W/2)."""
 
-    def __init__(self, parts, channels, dropout, blocked, **kwargs):
-        super().__init__(**kwargs)
+    def __init__(self, in_channels, channels, dropout):
+        super().__init__()
         with self.name_scope():
-            self.norm = BNReLU(*parts, blocked=blocked and aligned(channels))
-            self.conv = Conv(channels, *parts, kernel=1)
+            self.norm = BNReLU(in_channels)
+            self.conv = conv(channels, in_channels, kernel=1)
             self.dropout = Dropout(dropout)
 
     def hybrid_forward(self, F, x):
@@ -155,8 +93,8 @@ class Transition(nn.HybridBlock):
 # ----------------------------------------------------------------------------- net
 
 
-class DenseNet(Net):
-    """DenseNet for 32×32 images: 3×3 conv, dense blocks with transitions between, BN, ReLU, linear.
+class DenseNet(nn.HybridBlock):
+    """3×3 conv, dense blocks with transitions between them, BN, ReLU, average, linear.
 
     Images (N, 3, 32, 32) in, logits (N, classes) out.
 
@@ -178,12 +116,7 @@ class DenseNet(Net):
     squeeze_excitation : bool, default False
         Scale each layer's new features by a squeeze-and-excitation block.
     memory_efficient : bool, default False
-        Trade time for memory in training: see `RecomputedDenseBlock`.
-    bfloat16 : bool, default False
-        On a CPU, compute in bfloat16 from the first convolution to the average over space, but for
-        squeeze-and-excitation. Parameters, their gradients and running statistics stay float32, and
-        so does what is exported. For processors with instructions for it: `runtime.has_bfloat16`.
-        Not with dropout.
+        Trade time for memory in training: see `models.recompute`.
     classes : int, default 10
 
     Raises
@@ -202,23 +135,17 @@ class DenseNet(Net):
         dropout=0.0,
         squeeze_excitation=False,
         memory_efficient=False,
-        bfloat16=False,
         classes=10,
-        **kwargs,
     ):
-        super().__init__(bfloat16, **kwargs)
+        super().__init__()
         if not block_config or min(block_config) < 1 or growth_rate < 1 or classes < 1:
             raise InputError("block_config, growth_rate and classes must be at least 1")
         if not 0 < compression <= 1:
             raise InputError(f"compression must be in (0, 1], not {compression}")
         if not 0 <= dropout < 1:
             raise InputError(f"dropout must be in [0, 1), not {dropout}")
-        if dropout and bfloat16:
-            # MXNet has no such dropout, and between casts the fused BatchNorm after it returns a
-            # wrong gradient.
-            raise InputError("dropout cannot be in bfloat16: set it to 0, or compute in float32")
-        plain = not bottleneck and compression == 1
-        channels = init_channels or (16 if plain else 2 * growth_rate)
+        self.memory_efficient = memory_efficient
+        channels = init_channels or (2 * growth_rate if bottleneck or compression < 1 else 16)
         options = {
             "bottleneck": bottleneck,
             "dropout": dropout,
@@ -226,55 +153,39 @@ class DenseNet(Net):
         }
         with self.name_scope():
             self.features = nn.HybridSequential()
-            self.features.add(Conv(channels, *IMAGE, kernel=3))
-            for layers in block_config[:-1]:
-                block = DenseBlock(layers, channels, growth_rate, **options)
-                channels = int(sum(block.parts) * compression)
-                if channels < 1:
-                    raise InputError(f"compression {compression} leaves no channel: take more")
-                self.features.add(block, Transition(block.parts, channels, dropout, block.blocked))
-            last = DenseBlock(block_config[-1], channels, growth_rate, **options)
-            self.features.add(last, BNReLU(*last.parts, blocked=last.blocked))
-            self.output = dense(classes, sum(last.parts))
-        self._parts = last.parts
-        # Squeeze-and-excitation's products would leave oneDNN's blocks anyway.
-        self._pads = not (squeeze_excitation or last.blocked)
-        self._graph = Graph(self, self.collect_params(), self._pads)
-        self._recomputed = None
-        if memory_efficient:
-            # Dropout leaves oneDNN's blocks, and a piece's gradient comes in other ones then.
-            self._recomputed = RecomputedDenseNet(self, pads=self._pads, fuses=not dropout)
+            self.features.add(conv(channels, 3, kernel=3))
+            for number, layers in enumerate(block_config):
+                if number:
+                    kept = int(channels * compression)
+                    if kept < 1:
+                        raise InputError(f"compression {compression} leaves no channel: take more")
+                    self.features.add(Transition(channels, kept, dropout))
+                    channels = kept
+                self.features.add(DenseBlock(layers, channels, growth_rate, **options))
+                channels += layers * growth_rate
+            self.features.add(BNReLU(channels), nn.GlobalAvgPool2D())
+            self.output = dense(classes, channels)
 
-    def hybridize(self, active=True, **options):
-        """Hybridize, by a `Graph` too."""
-        super().hybridize(active, **options)
-        self._graph = Graph(self, self.collect_params(), self._pads, **options)
-
-    def _forward(self, x):
+    def forward(self, x):
         """Return the logits of x."""
-        if isinstance(x, mx.sym.Symbol):
-            return super()._forward(x)
-        if self._recomputed and autograd.is_recording() and autograd.is_training():
-            return self._recomputed(x)
-        if self._active and self._pads and on_cpu(x.ctx):
-            return self._graph(x)
-        return super()._forward(x)
+        recording = autograd.is_recording() and autograd.is_training()
+        if not (self.memory_efficient and recording) or isinstance(x, mx.sym.Symbol):
+            return super().forward(x)
+        for piece in self.features:
+            x = recomputed(piece, x) if isinstance(piece, DenseBlock) else piece(x)
+        return self.output(x)
 
     def hybrid_forward(self, F, x):
-        return self.classify(F, self.features(x))
-
-    def classify(self, F, features):
-        """Map features, (N, C, H, W), to logits."""
-        return self.output(global_average(F, to_float32(F, features), *self._parts))
+        return self.output(self.features(x))
 
 
 # ----------------------------------------------------------------------------- variants
 
 
-def block_config(depth, bottleneck):
-    """Layers in each of the three dense blocks of a CIFAR DenseNet.
+def densenet(depth, growth_rate, bottleneck, compression, **options):
+    """Build the CIFAR DenseNet of a depth: the paper's table 2; options of `DenseNet`.
 
-    Paper, section 4.2: depth = 3n + 4 with n convolutions a block; a bottleneck layer has two.
+    Section 4.2: depth = 3n + 4 with n layers a block; a bottleneck layer has two convolutions.
 
     Raises
     ------
@@ -282,25 +193,15 @@ def block_config(depth, bottleneck):
         If no n fits, naming the depths nearest to it that do.
     """
     if bottleneck:
-        return three_groups("a DenseNet with bottlenecks", depth, 6, 4)
-    return three_groups("a plain DenseNet", depth, 3, 4)
+        layers = three_groups("a DenseNet with bottlenecks", depth, 6, 4)
+    else:
+        layers = three_groups("a plain DenseNet", depth, 3, 4)
+    return DenseNet(layers, growth_rate, bottleneck, compression, **options)
 
 
-def densenet(depth, growth_rate, bottleneck, compression, **options):
-    """Build the CIFAR DenseNet of a depth: the paper's table 2; options of `DenseNet`."""
-    return DenseNet(
-        block_config(depth, bottleneck), growth_rate, bottleneck, compression, **options
-    )
-
-
-def _row(depth, growth_rate, compressed):
-    compression = 0.5 if compressed else 1.0
-    return {
-        "depth": depth,
-        "growth_rate": growth_rate,
-        "bottleneck": compressed,
-        "compression": compression,
-    }
+def _row(depth, growth_rate, bc):
+    options = {"depth": depth, "growth_rate": growth_rate}
+    return {**options, "bottleneck": bc, "compression": 0.5 if bc else 1.0}
 
 
 # name: (options of `densenet`, the paper's C10+ error in percent or None)

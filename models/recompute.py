@@ -14,8 +14,8 @@ from runtime import mx
 
 from mxnet import autograd
 
+import compiler
 from models.layers import concat
-from models.tracing import Graph
 
 
 def return_freed_memory():
@@ -29,66 +29,35 @@ def return_freed_memory():
         ctypes.CDLL(None).mallopt(mmap_threshold, 1 << 20)
 
 
-class RecomputedDenseNet:
-    """A DenseNet's training pass, piece by piece.
+class _Block:
+    """A dense block's halves of layers as operators, and its parameters."""
 
-    Parameters
-    ----------
-    net : DenseNet
-    **options
-        Of `Graph`: ``pads`` and ``fuses``.
-    """
-
-    def __init__(self, net, **options):
-        return_freed_memory()
-        *body, norm = net.features
-        self.pieces = [
-            RecomputedDenseBlock(piece, **options)
-            if hasattr(piece, "layers")
-            else Graph(piece, piece.collect_params(), **options)
-            for piece in body
-        ]
-        parameters = norm.collect_params()
-        parameters.update(net.output.collect_params())
-        self.pieces.append(Graph(lambda x: net.classify(mx.sym, norm(x)), parameters, **options))
-
-    def __call__(self, x):
-        """Return the logits of x, under `autograd.record`."""
-        for piece in self.pieces:
-            x = piece(x)
-        return x
+    def __init__(self, block):
+        self.layers = [(_operator(layer.reduce), _operator(layer.expand)) for layer in block.layers]
+        self.parameters = list(block.collect_params().values())
 
 
-class RecomputedDenseBlock:
-    """A dense block that keeps no concatenation, and no BatchNorm or ReLU of one.
+def _operator(sequence):
+    if not len(sequence):
+        return None
+    return compiler.Compiled(sequence(mx.sym.var("data")), ["data"], reruns=True)
+
+
+def recomputed(block, x):
+    """Map x, (N, C, H, W), to a `DenseBlock`'s output, under `autograd.record`.
 
     Its activation memory grows with the number of layers instead of its square: a layer keeps its
     first convolution's output and what follows (`DenseLayer.expand`); what comes before is computed
     again, from the features, when its gradient is due. Dropout comes after the first convolution,
     so its masks are never drawn twice.
-
-    Parameters
-    ----------
-    block : DenseBlock
-    **options
-        Of `Graph`: ``pads`` and ``fuses``.
     """
-
-    def __init__(self, block, **options):
-        def graph(sequence):
-            parameters = sequence.collect_params()
-            return Graph(sequence, parameters, reruns=True, **options) if len(sequence) else None
-
-        self.layers = [(graph(layer.reduce), graph(layer.expand)) for layer in block.layers]
-        self.parameters = block.collect_params().values()
-        self.blocked = block.fills_blocks or options["pads"]
-
-    def __call__(self, x):
-        """Map x, (N, C, H, W), to the block's output, under `autograd.record`."""
-        trained = [p for p in self.parameters if p.grad_req != "null"]
-        # A Function cannot add to a gradient (grad_req 'add'), but the copy's own backward can. It
-        # forgets the gradients after the first that nobody needs, such as that of x may be.
-        return _Pass(self, trained)(*[mx.nd.identity(p.data(x.ctx)) for p in trained], x)
+    if not hasattr(block, "_recomputed"):
+        return_freed_memory()
+        block._recomputed = _Block(block)
+    trained = [p for p in block._recomputed.parameters if p.grad_req != "null"]
+    # A Function cannot add to a gradient (grad_req 'add'), but the copy's own backward can. It
+    # forgets the gradients after the first that nobody needs, such as that of x may be.
+    return _Pass(block._recomputed, trained)(*[mx.nd.identity(p.data(x.ctx)) for p in trained], x)
 
 
 def leaf(x):
@@ -118,15 +87,18 @@ class _Pass(autograd.Function):
     def forward(self, *inputs):
         *copies, x = inputs
         self.trained = {name: leaf(copy) for name, copy in zip(self.names, copies)}
-        rest = (p for p in self.block.parameters if p.name not in self.trained)
-        self.copies = {**self.trained, **{p.name: mx.nd.identity(p.data(x.ctx)) for p in rest}}
+        rest = {p.name: p.data(x.ctx) for p in self.block.parameters if p.name not in self.trained}
+        statistics = {name: mx.nd.identity(array) for name, array in rest.items()}
+        self.copies = {**self.trained, **statistics}
         self.features, self.tapes = [x], []
         for reduce, expand in self.block.layers:
-            reduced = leaf(reduce(self._concat(), self.copies))
+            reduced = leaf(self._run(reduce, self._concat()))
             with autograd.record():
-                new = expand(reduced, self.copies) if expand else reduced
+                new = self._run(expand, reduced) if expand else reduced
             self.tapes.append((reduced, new))
             self.features.append(new.detach())
+        for name, array in rest.items():  # moved on here, and not when a layer runs again
+            statistics[name].copyto(array)
         return self._concat()
 
     def backward(self, grad):
@@ -145,7 +117,7 @@ class _Pass(autograd.Function):
             if expand:
                 grad_new = self._grad(new, grad_new, reduced, expand, gradients)
             with autograd.record():
-                reduced = reduce(x, self.copies, update=False)
+                reduced = self._run(reduce, x)
             grad += self._grad(reduced, grad_new, x, reduce, gradients)
         result = (*(gradients[name] for name in self.names), grad)
         for array in result:
@@ -153,12 +125,14 @@ class _Pass(autograd.Function):
         return result
 
     def _concat(self):
-        with self.features[0].ctx:
-            return concat(mx.nd, self.features, self.block.blocked)
+        return concat(mx.nd, *self.features)
 
-    def _grad(self, head, grad_head, x, graph, gradients):
-        """Return the gradient of x, and put those of the graph's parameters into `gradients`."""
-        names = [name for name in graph.parameters if name in self.trained]
+    def _run(self, operator, x):
+        return operator(*[x if name == "data" else self.copies[name] for name in operator.names])
+
+    def _grad(self, head, grad_head, x, operator, gradients):
+        """Return the gradient of x, and put those of the operator's weights into `gradients`."""
+        names = [name for name in operator.names if name in self.trained]
         variables = [x, *(self.trained[name] for name in names)]
         grad_x, *rest = autograd.grad([head], variables, head_grads=[grad_head])
         gradients.update(zip(names, rest))

@@ -17,45 +17,187 @@ from mxnet import autograd
 from mxnet.gluon import nn
 
 from errors import InputError
-from models.layers import IMAGE, BNReLU, Conv, dense, global_average, three_groups, to_float32
-from models.net import Net
-from models.residual import PooledConv, ResidualBlock, basic_block, bottleneck_block
+from models.layers import BNReLU, SqueezeExcitation, conv, dense, norm, three_groups
 
-# ----------------------------------------------------------------------------- helpers
+# ----------------------------------------------------------------------------- blocks
 
 
-def survival_probs(blocks, final_survival_prob):
-    """Probability that each residual block survives a mini-batch: linear decay with depth.
+class Shortcut(nn.HybridBlock):
+    """2×2 average pool, append zero channels: (N, C, H, W) → (N, 2C, H/2, W/2).
 
-    Stochastic depth, equation 4: p_l = 1 − l/L · (1 − p_L) for l = 1 … L.
+    He et al.'s option A, without parameters, in the form of the stochastic-depth authors.
+    """
+
+    def hybrid_forward(self, F, x):
+        x = F.Pooling(x, kernel=(2, 2), stride=(2, 2), pool_type="avg")
+        return F.concat(x, F.zeros_like(x), dim=1)
+
+
+class PooledConv(nn.HybridBlock):
+    """3×3 conv, 2×2 max pool, BN, ReLU: (N, C, H, W) → (N, channels, H/2, W/2)."""
+
+    def __init__(self, channels, in_channels):
+        super().__init__()
+        self.conv = conv(channels, in_channels, kernel=3)
+        self.norm = BNReLU(channels)
+
+    def hybrid_forward(self, F, x):
+        x = F.Pooling(self.conv(x), kernel=(2, 2), stride=(2, 2), pool_type="max")
+        return self.norm(x)
+
+
+class ResidualBlock(nn.HybridBlock):
+    """Shortcut + branch, ReLU: what a block does that survives a mini-batch.
 
     Parameters
     ----------
-    blocks : int
-        L, the number of residual blocks.
-    final_survival_prob : float
-        p_L in (0, 1].
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (blocks,): p_1 … p_L.
-
-    Raises
-    ------
-    InputError
-        If p_L is not in (0, 1].
+    branch : HybridBlock
+    shortcut : HybridBlock, optional
+        The identity by default.
+    before : HybridBlock, optional
+        What shortcut and branch both read; by default the block's input.
+    activate : bool, default True
+        Whether a ReLU follows the addition; it stays where the branch is dropped.
+    survival_prob : float, default 1
+        p_l in (0, 1].
     """
+
+    def __init__(self, branch, shortcut=None, before=None, activate=True, survival_prob=1.0):
+        super().__init__()
+        self.branch = branch
+        self.shortcut = shortcut
+        self.before = before
+        self.activate = activate
+        self.survival_prob = float(survival_prob)
+
+    def hybrid_forward(self, F, x):
+        return self._added(F, x, lambda branch: branch)
+
+    def expected(self, F, x):
+        """Shortcut + p · branch, ReLU: the block at test, stochastic depth's equation 5."""
+        return self._added(F, x, lambda branch: branch * self.survival_prob)
+
+    def _added(self, F, x, scale):
+        x = x if self.before is None else self.before(x)
+        branch = scale(self.branch(x))
+        x = x if self.shortcut is None else self.shortcut(x)
+        return self._activated(F, x + branch)
+
+    def dropped(self, x):
+        """Shortcut, ReLU: the block in a mini-batch that drops its branch, which does no work."""
+        if autograd.is_recording():
+            self._zero_branch_gradients(x.ctx)
+        if self.before is None and self.shortcut is None:
+            return x  # a ReLU has given it, or none follows
+        x = x if self.before is None else self.before(x)
+        return self._activated(mx.nd, self.shortcut(x))
+
+    def _activated(self, F, x):
+        return F.Activation(x, act_type="relu") if self.activate else x
+
+    def _zero_branch_gradients(self, ctx):
+        """Give a dropped branch a zero gradient, or nothing to add to the one it has.
+
+        The optimizer then decays its weights and their momentum, as in the authors' code. Backward
+        will not reach them, so they are marked fresh here, or Trainer.step would refuse them.
+        """
+        for parameter in self.branch.collect_params().values():
+            if parameter.grad_req != "null":
+                if parameter.grad_req == "write":
+                    with autograd.pause():
+                        parameter.grad(ctx)[:] = 0
+                parameter.data(ctx)._fresh_grad = True
+
+
+def basic_block(in_channels, channels, stride, projection, squeeze_excitation, survival_prob):
+    """Conv, BN, ReLU, conv, BN beside a shortcut; add, ReLU (He et al. 2015)."""
+    branch = nn.HybridSequential()
+    branch.add(
+        conv(channels, in_channels, kernel=3, stride=stride),
+        BNReLU(channels),
+        conv(channels, channels, kernel=3),
+        norm(channels),
+    )
+    if squeeze_excitation:
+        branch.add(SqueezeExcitation(channels))
+    shortcut = None
+    if stride > 1 or in_channels != channels:
+        if projection:
+            shortcut = nn.HybridSequential()
+            shortcut.add(conv(channels, in_channels, kernel=1, stride=stride), norm(channels))
+        elif (stride, channels) == (2, 2 * in_channels):
+            shortcut = Shortcut()
+        else:
+            raise InputError(
+                f"a block from {in_channels} to {channels} channels with stride {stride} needs a "
+                "projection: without it a group doubles the channels, the first one keeps them"
+            )
+    return ResidualBlock(branch, shortcut, survival_prob=survival_prob)
+
+
+def bottleneck_block(in_channels, channels, stride, squeeze_excitation, survival_prob):
+    """BN, ReLU, 1×1 conv, BN, ReLU, 3×3 conv, BN, ReLU, 1×1 conv; add (He et al. 2016).
+
+    Where the shape changes, the shortcut is a 1×1 convolution of what follows the first ReLU.
+    """
+    width = channels // 4
+    branch, before, shortcut = nn.HybridSequential(), None, None
+    if stride > 1 or in_channels != channels:
+        before = BNReLU(in_channels)
+        shortcut = conv(channels, in_channels, kernel=1, stride=stride)
+    else:
+        branch.add(BNReLU(in_channels))
+    branch.add(
+        conv(width, in_channels, kernel=1),
+        BNReLU(width),
+        conv(width, width, kernel=3, stride=stride),
+        BNReLU(width),
+        conv(channels, width, kernel=1),
+    )
+    if squeeze_excitation:
+        branch.add(SqueezeExcitation(channels))
+    return ResidualBlock(branch, shortcut, before, activate=False, survival_prob=survival_prob)
+
+
+# ----------------------------------------------------------------------------- stochastic depth
+
+
+def survival_probs(blocks, final_survival_prob):
+    """Return p_1 … p_L, of L blocks: 1 − l/L · (1 − p_L) (stochastic depth, equation 4)."""
     if not 0 < final_survival_prob <= 1:
         raise InputError(f"final_survival_prob must be in (0, 1], not {final_survival_prob}")
     return 1 - np.arange(1, blocks + 1) / blocks * (1 - final_survival_prob)
 
 
+class StochasticDepth(nn.HybridSequential):
+    """Layers one after another, among them residual blocks that a mini-batch may drop.
+
+    Called, it runs every branch, scaled by its survival probability.
+    """
+
+    def hybrid_forward(self, F, x):
+        for layer in self:
+            x = layer.expected(F, x) if isinstance(layer, ResidualBlock) else layer(x)
+        return x
+
+    def surviving(self, x, gates):
+        """Run one mini-batch through the blocks whose gate is open, of those with a shortcut only.
+
+        In plain Python over layers that are hybridized one by one: a graph could not leave them
+        out.
+        """
+        gates = iter(gates)
+        for layer in self:
+            drop = isinstance(layer, ResidualBlock) and not next(gates)
+            x = layer.dropped(x) if drop else layer(x)
+        return x
+
+
 # ----------------------------------------------------------------------------- net
 
 
-class ResNet(Net):
-    """Residual network for 32×32 images: 3×3 conv, BN, ReLU, groups of blocks, average, linear.
+class ResNet(nn.HybridBlock):
+    """3×3 conv, BN, ReLU, groups of residual blocks, average, linear.
 
     Images (N, 3, 32, 32) in, logits (N, classes) out. Each group but the first halves the image;
     with `pool` the first does too.
@@ -82,10 +224,6 @@ class ResNet(Net):
         image is halved in the first group too, which leaves most of the arithmetic to wide layers.
     squeeze_excitation : bool, default False
         A squeeze-and-excitation block at the end of every branch.
-    bfloat16 : bool, default False
-        On a CPU, compute in bfloat16 from the first convolution to the average over space, but for
-        squeeze-and-excitation. Parameters, their gradients and running statistics stay float32, and
-        so does what is exported. For processors with instructions for it: `runtime.has_bfloat16`.
     classes : int, default 10
 
     Raises
@@ -103,24 +241,23 @@ class ResNet(Net):
         final_survival_prob=1.0,
         pool=False,
         squeeze_excitation=False,
-        bfloat16=False,
         classes=10,
         **kwargs,
     ):
-        super().__init__(bfloat16, **kwargs)
+        super().__init__(**kwargs)
         if not layers or min(*layers, *channels, classes) < 1 or len(channels) != len(layers) + 1:
             raise InputError("layers, channels and classes must be positive, channels one longer")
         if pool and (bottleneck or projection):
             raise InputError("pool is for plain basic blocks: leave bottleneck and projection out")
         self.survival_probs = survival_probs(sum(layers), final_survival_prob)
         self.gates = None
-        survival = iter(self.survival_probs)
+        survival, self.drops = iter(self.survival_probs), final_survival_prob < 1
+        width = channels[0]
         with self.name_scope():
-            self.features = nn.HybridSequential()
-            self.features.add(Conv(channels[0], *IMAGE, kernel=3))
+            self.features = (StochasticDepth if self.drops else nn.HybridSequential)()
+            self.features.add(conv(width, 3, kernel=3))
             if not bottleneck:
-                self.features.add(BNReLU(channels[0]))
-            width = channels[0]
+                self.features.add(BNReLU(width))
             for group, count in enumerate(layers):
                 if pool:
                     self.features.add(PooledConv(channels[group + 1], width))
@@ -128,38 +265,29 @@ class ResNet(Net):
                 for i in range(count):
                     stride = 2 if group > 0 and i == 0 and not pool else 1
                     shape = (width, channels[group + 1], stride)
+                    options = (squeeze_excitation, next(survival))
                     if bottleneck:
-                        block = bottleneck_block(*shape, squeeze_excitation, next(survival))
+                        self.features.add(bottleneck_block(*shape, *options))
                     else:
-                        block = basic_block(*shape, projection, squeeze_excitation, next(survival))
-                    self.features.add(block)
+                        self.features.add(basic_block(*shape, projection, *options))
                     width = channels[group + 1]
             if bottleneck:
-                blocked = final_survival_prob == 1 and not squeeze_excitation
-                self.features.add(BNReLU(width, blocked=blocked))
+                self.features.add(BNReLU(width))
+            self.features.add(nn.GlobalAvgPool2D())
             self.output = dense(classes, width)
 
-    def _forward(self, x):
+    def forward(self, x):
         """Return the logits of x; in training, through the surviving blocks only."""
-        skips = self.survival_probs[-1] < 1 and autograd.is_training()
-        if not skips or isinstance(x, mx.sym.Symbol):
-            return super()._forward(x)
+        if not (self.drops and autograd.is_training()) or isinstance(x, mx.sym.Symbol):
+            return super().forward(x)
         gates = self.gates
         if gates is None:
             draws = mx.nd.random.uniform(shape=self.survival_probs.shape, ctx=mx.cpu())
             gates = draws.asnumpy() < self.survival_probs
-        gates = iter(gates)
-        # Plain Python over blocks that are hybridized one by one: a graph could not leave them out.
-        with x.ctx:  # as Gluon does around a graph: layers have forms for a device
-            for layer in self.features:
-                x = layer.train(x, next(gates)) if isinstance(layer, ResidualBlock) else layer(x)
-            return self._classify(mx.nd, x)
+        return self.output(self.features.surviving(x, gates))
 
     def hybrid_forward(self, F, x):
-        return self._classify(F, self.features(x))
-
-    def _classify(self, F, features):
-        return self.output(global_average(F, to_float32(F, features)))
+        return self.output(self.features(x))
 
 
 # ----------------------------------------------------------------------------- variants

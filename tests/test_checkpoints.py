@@ -11,6 +11,7 @@ import pytest
 from mxnet import autograd, gluon
 from mxnet.gluon import nn
 
+import compiler
 from errors import InputError
 from formats import weights
 from formats.params_file import read_params
@@ -48,7 +49,7 @@ def stale_entries(folder, trial):
     """Save a net right after a training pass and count the arrays that are not its own."""
     net = get_model("resnet20")
     initialize(net, mx.cpu(), trial)
-    net.hybridize(static_alloc=True, static_shape=True)
+    compiler.hybridize(net)
     for _ in range(2):
         with autograd.record():
             loss = net(mx.nd.random.normal(shape=(16, 3, 32, 32))).square().sum()

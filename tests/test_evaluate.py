@@ -11,6 +11,7 @@ import exported
 import numpy as np
 import pytest
 
+import compiler
 import datasets
 import evaluate
 import models
@@ -52,7 +53,7 @@ def test_every_image_counts_whatever_the_batch_and_the_devices(devices):
     ctx = [mx.cpu(i) for i in range(devices)]
     net = models.get_model("resnet20_sd", depth=8)
     models.initialize(net, ctx, seed=1)
-    net.hybridize(static_alloc=True, static_shape=True)
+    compiler.hybridize(net)
     rng = np.random.RandomState(0)
     images = rng.randint(0, 256, (11, 3, 32, 32)).astype(np.uint8)
     split = Split(images, rng.randint(0, 10, 11).astype(np.int32))

@@ -13,6 +13,7 @@ import onnxruntime
 import pytest
 from mxnet import autograd, gluon
 
+import compiler
 import export
 import models
 import utils
@@ -42,7 +43,7 @@ def make_net(name="resnet20_sd", hybridize=True, **options):
     net = models.get_model(name, **options)
     models.initialize(net, mx.cpu(), seed=1)
     if hybridize:
-        net.hybridize(static_alloc=True, static_shape=True)
+        compiler.hybridize(net)
     with autograd.record():
         logits = net(mx.nd.random.normal(shape=(8, 3, 32, 32)))
     logits.backward()  # writes statistics other than the initial ones
@@ -99,7 +100,7 @@ def test_every_kind_of_model_has_portable_operators_only():
     kinds += ["cifar_resnext29_32x4d", "cifar_residualattentionnet56"]
     for name in kinds:
         net = models.get_model(name)
-        symbol = portable._rewritten(models.portable_symbol(net))
+        symbol = portable._rewritten(net(mx.sym.var("data")))
         found = {node["op"] for node in json.loads(symbol.tojson())["nodes"]}
         assert found <= OPERATORS, name
 

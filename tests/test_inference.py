@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from mxnet import autograd
 
+import compiler
 import models
-from inference import compute_logits, freeze
+from inference import compute_logits
 
 
 def make_net(name, **options):
     net = models.get_model(name, **options)
     models.initialize(net, seed=1)
-    net.hybridize(static_alloc=True, static_shape=True)
+    compiler.hybridize(net)
     learn(net)
     return net
 
@@ -41,7 +42,7 @@ def learn(net):
 )
 def test_a_frozen_net_is_the_same_function_whatever_the_batches(name, options):
     net = make_net(name, **options)
-    frozen = freeze(net, mx.cpu())
+    frozen = compiler.freeze(net, [mx.cpu()])
     assert frozen is not net
     for count in (5, 1, 16, 5):
         images = mx.nd.random.normal(shape=(count, 3, 32, 32))
@@ -63,12 +64,12 @@ def test_a_frozen_net_is_the_same_function_whatever_the_batches(name, options):
 )
 def test_a_net_whose_norms_do_not_follow_convolutions_stays_as_it_is(name, options):
     net = make_net(name, **options)
-    assert freeze(net, mx.cpu()) is net
+    assert compiler.freeze(net, [mx.cpu()]) is net
 
 
 def test_a_frozen_net_keeps_to_what_the_net_was():
     net = make_net("resnet20", depth=8)
-    frozen = freeze(net, mx.cpu())
+    frozen = compiler.freeze(net, [mx.cpu()])
     images = mx.nd.random.normal(shape=(4, 3, 32, 32))
     before = frozen(images).asnumpy()
     learn(net)
@@ -83,5 +84,7 @@ def test_a_frozen_net_divides_a_batch_between_devices():
     expected = compute_logits(net, images, *statistics, mx.cpu())
     devices = [mx.cpu(0), mx.cpu(1)]
     net.collect_params().reset_ctx(devices)
-    found = compute_logits(freeze(net, devices), images, *statistics, devices, batch_size=4)
+    found = compute_logits(
+        compiler.freeze(net, devices), images, *statistics, devices, batch_size=4
+    )
     np.testing.assert_allclose(found, expected, atol=1e-5 * abs(expected).max())

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from runtime import has_bfloat16, mx
+from runtime import mx
 
 import numpy as np
 import pytest
 from mxnet import autograd, gluon
 
+import compiler
 from errors import InputError
 from models import (
     REGISTRY,
@@ -19,10 +20,8 @@ from models import (
     get_model,
     initialize,
     list_models,
-    portable_symbol,
 )
 from models.resnet import ResNet
-from models.tracing import portable
 
 # From the papers' architectures; agree with their rounded figures.
 PLAIN, B, C, BC = (False, 1.0), (True, 1.0), (False, 0.5), (True, 0.5)
@@ -87,7 +86,7 @@ def build(name, hybrid=True, **options):
     net = get_model(name, **options)
     initialize(net, mx.cpu(), seed=1)
     if hybrid:
-        net.hybridize(static_alloc=True, static_shape=True)
+        compiler.hybridize(net)
     return net
 
 
@@ -141,7 +140,7 @@ def test_every_name_builds_a_net_whose_graph_maps_images_to_logits():
     for name in REGISTRY:
         if "1202" in name:
             continue  # seconds a net; its size is checked above
-        graph = portable_symbol(get_model(name, classes=7))
+        graph = get_model(name, classes=7)(mx.sym.var("data"))
         assert graph.infer_shape(data=(2, 3, 32, 32))[1] == [(2, 7)], name
 
 
@@ -175,32 +174,11 @@ def test_hybridized_equals_imperative(name, options):
     np.testing.assert_allclose(nets[1](x).asnumpy(), nets[0](x).asnumpy(), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        ("densenet_bc40_k16", {}),
-        ("densenet_bc40_k48", {"depth": 16}),
-        ("resnet20", {}),
-        ("resnet164", {"depth": 20}),
-        ("se_resnet20", {}),
-    ],
-)
-@pytest.mark.parametrize("n", [3, 8])
-def test_operators_made_for_a_cpu_equal_the_portable_ones(name, options, n):
-    fast, plain = build(name, **options), build(name, **options)
-    with portable():
-        expected = backward(plain, n)
-    logits, gradients = backward(fast, n)
-    np.testing.assert_allclose(logits, expected[0], rtol=1e-4, atol=1e-5)
-    assert relative(gradients, expected[1]) < 0.03
-
-
 @pytest.mark.parametrize(("name", "options"), SMALL, ids=NAMES)
-def test_the_portable_symbol_equals_the_net_and_has_no_cpu_operator(name, options):
+def test_the_plain_graph_equals_the_compiled_net(name, options):
     net = build(name, **options)
     backward(net)
-    symbol = portable_symbol(net)
-    assert "BatchNormWithReLU" not in symbol.tojson()
+    symbol = net(mx.sym.var("data"))
     block = gluon.SymbolBlock(symbol, mx.sym.var("data"), params=net.collect_params())
     x, _ = images(3, seed=1)
     np.testing.assert_allclose(block(x).asnumpy(), net(x).asnumpy(), rtol=1e-4, atol=1e-4)
@@ -211,34 +189,11 @@ def test_a_cast_to_float16_leaves_batchnorm_in_float32(name, options):
     # By types alone: MXNet multiplies no float16 matrices on a CPU.
     net = build(name, **options)
     net.cast("float16")
-    symbol = portable_symbol(net)
+    symbol = net(mx.sym.var("data"))
     arguments, outputs, statistics = symbol.infer_type(data="float16")
     assert (outputs, set(statistics)) == ([np.float16], {np.float32})
     for parameter, dtype in zip(symbol.list_arguments(), arguments):
         assert (dtype == np.float32) == parameter.endswith(("gamma", "beta")), parameter
-
-
-@pytest.mark.skipif(not has_bfloat16(), reason="needs a processor with AVX512-BF16")
-@pytest.mark.parametrize(
-    ("name", "options"), [s for s in SMALL if s[0] in REGISTRY and "dropout" not in s[1]]
-)
-def test_in_bfloat16_a_net_computes_nearly_the_same(name, options):
-    exact = build(name, **options)
-    imperative = build(name, hybrid=False, bfloat16=True, **options)
-    hybrid = build(name, bfloat16=True, **options)
-    expected, *others = (backward(net, 16) for net in (exact, imperative, hybrid))
-    x, _ = images(3, seed=1)
-    for net, (logits, _) in zip((imperative, hybrid), others):
-        np.testing.assert_allclose(logits, expected[0], atol=0.03)
-        assert relative(statistics(net), statistics(exact)) < 1e-3
-        inferred = exact(x).asnumpy()
-        np.testing.assert_allclose(net(x).asnumpy(), inferred, atol=0.05 * np.abs(inferred).max())
-    # Eight bits of mantissa, at every layer: gradients of fused operators may be off as far as
-    # those of plain ones, not further. (Rounded pixels, and others are the largest: pooling.)
-    rounding, fused = (relative(gradients, expected[1]) for _, gradients in others)
-    assert rounding < 0.4
-    assert fused < 1.2 * rounding
-    assert "amp_cast" not in portable_symbol(hybrid).tojson()
 
 
 def test_initial_weights_follow_the_papers_and_the_seed():
@@ -292,7 +247,6 @@ def test_a_pooled_net_halves_the_image_in_front_of_every_group():
         ("densenet", {"compression": 1.5}, r"\(0, 1\]"),
         ("densenet", {"dropout": 1}, r"\[0, 1\)"),
         ("densenet", {"widht": 3}, "widht"),
-        ("densenet", {"dropout": 0.2, "bfloat16": True}, "set it to 0"),
         ("cifar_resnet20_v1", {"depth": 3}, "takes no depth"),
     ],
 )

@@ -9,6 +9,8 @@ import pytest
 from mxnet import autograd, gluon
 from test_models import backward, build, images, relative, statistics
 
+import compiler
+
 
 @pytest.mark.parametrize(
     "options",
@@ -58,7 +60,7 @@ def test_a_memory_efficient_densenet_may_be_frozen_in_part():
     for net in nets:
         net.features[0].collect_params().setattr("grad_req", "null")
         net.features[1].layers[0].collect_params(".*gamma").setattr("grad_req", "null")
-        net.hybridize(static_alloc=True, static_shape=True)
+        compiler.hybridize(net)
         gradients.append(backward(net)[1])
     assert gradients[1].keys() == gradients[0].keys()
     assert relative(gradients[1], gradients[0]) < 0.03

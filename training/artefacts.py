@@ -11,6 +11,7 @@ from typing import Any, Mapping
 
 import numpy as np
 
+import compiler
 import models
 import pretrained
 from errors import InputError, nearest
@@ -87,7 +88,7 @@ def load_trained(source: str | Path, ctx: Any = None) -> Trained:
     else:
         hint = nearest(str(source), pretrained.names()) or " check the path"
         raise InputError(f"{source} is no run folder, checkpoint or pretrained model:{hint}")
-    trained.net.hybridize(static_alloc=True, static_shape=True)
+    compiler.hybridize(trained.net)
     return trained
 
 

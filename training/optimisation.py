@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Callable, Sequence
 
 from runtime import gluoncv, has_bfloat16, mx
 
@@ -11,8 +11,7 @@ import numpy as np
 from mxnet import autograd, gluon
 from mxnet.contrib import amp
 
-import models
-from models.tracing import on_cpu
+import compiler
 from training.config import Config
 from training.distributed import Workers
 from training.run_folder import LOG
@@ -55,34 +54,33 @@ def make_schedule(config: Config, steps_per_epoch: int) -> Callable[[int], float
     return gluoncv.utils.LRSequential(parts)
 
 
-def prepare_amp(config: Config, ctx: Sequence[Any]) -> Mapping[str, Any]:
+def prepare_amp(config: Config, ctx: Sequence[Any]) -> bool:
     """Let MXNet compute in 16 bits, before any net is built.
 
     In float16 on GPUs, from here on, by MXNet's own AMP. On a CPU that fails at the shortcut of a
-    ResNet, whose zeros it casts to float32; there our nets have a form of their own, in bfloat16.
-    What has no such form, or a CPU that would only be slower, stays with float32, and the log says
-    so.
+    ResNet, whose zeros it casts to float32; there the compiler computes in bfloat16. What it
+    cannot, or a CPU that would only be slower, stays with float32, and the log says so.
 
     Returns
     -------
-    dict
-        Options for `models.get_model`.
+    bool
+        Whether the net is to be compiled in bfloat16.
     """
     if not config.amp:
-        return {}
+        return False
     if ctx[0].device_type == "gpu":
         amp.init()
-        return {}
-    if not (has_bfloat16() and on_cpu(ctx[0])):
+        return False
+    if not (has_bfloat16() and compiler.compiles(ctx[0])):
         why = "this CPU has no AVX512-BF16, or oneDNN is off"
-    elif models.ALIASES.get(config.model, config.model) not in models.REGISTRY:
-        why = f"{config.model} is GluonCV's"
+    elif config.no_hybridize:
+        why = "--no-hybridize runs the plain net"
     elif config.model_options().get("dropout"):
         why = "MXNet has no dropout in bfloat16"
     else:
-        return {"bfloat16": True}
+        return True
     LOG.warning("%s: computing in float32 in spite of --amp", why)
-    return {}
+    return False
 
 
 def loss_scaler(trainer: gluon.Trainer) -> Any:

@@ -9,6 +9,7 @@ from typing import Any, Callable, Sequence
 
 from runtime import mx
 
+import compiler
 import models
 from datasets import Dataset, Split, get_dataset, split_validation
 from datasets.augment import Augmentation
@@ -131,19 +132,14 @@ def build(config: Config, workers: Workers) -> Run:
             f"--batch-size {config.batch_size} cannot be split into {parts} equal parts (workers "
             "times devices times --accumulate): choose a multiple"
         )
-    options = {**config.model_options(), **prepare_amp(config, ctx)}
-    net = models.get_model(config.model, classes=len(data.classes), **options)
+    bfloat16 = prepare_amp(config, ctx)
+    net = models.get_model(config.model, classes=len(data.classes), **config.model_options())
     models.initialize(net, ctx, config.seed)
-    hybridize(net, config)
+    if not config.no_hybridize:
+        compiler.hybridize(net, bfloat16)
     trainer = make_trainer(net, config, ctx, workers)
     schedule = make_schedule(config, loader.steps_per_epoch)
     return Run(config, workers, ctx, data, loader, validation, split, net, trainer, schedule)
-
-
-def hybridize(net: Any, config: Config) -> None:
-    """Let a net run as graphs, traced anew, unless it is to be debugged."""
-    if not config.no_hybridize:
-        net.hybridize(static_alloc=True, static_shape=True)
 
 
 def augmentation_of(config: Config, epoch: int) -> Augmentation:

@@ -1,0 +1,255 @@
+"""Small random nets, and how far a form of a net is from the plain one in float64.
+
+python tests/random_nets.py 0 300      # seeds; prints each net that is wrong
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from runtime import mx
+
+import numpy as np
+from mxnet import autograd
+from mxnet.gluon import nn
+
+import compiler
+from models.layers import concat
+
+WIDTHS = (4, 5, 8, 12, 16, 16, 20, 24, 32, 32, 48)
+# Float32 rounds to 1e-5 here. Where a ReLU's input is within that of zero it may fall on either
+# side, so gradients are compared under several seeds of images, and the best counts: a wrong
+# gradient is wrong under all.
+TOLERANCE = 1e-3
+
+
+class RandomNet(nn.HybridBlock):
+    """A few random layers over images (N, 3, 16, 16) and, for some seeds, a second input.
+
+    Convolutions of all widths, strides and groups; BatchNorm in each position; residual and dense
+    wiring; squeeze-and-excitation; pooling; layers that are called twice.
+    """
+
+    def __init__(self, seed):
+        super().__init__()
+        self.rng = np.random.RandomState(seed)
+        self.steps = []
+        self.inputs = 1 + (self.rng.rand() < 0.2)
+        with self.name_scope():
+            width = self._add("conv", 3, stride=1)
+            kinds = ("conv", "norm", "preact", "residual", "dense", "se", "pool", "group", "twice")
+            size = 16
+            for _ in range(self.rng.randint(2, 6)):
+                kind = kinds[self.rng.randint(len(kinds))]
+                stride = 2 if size > 4 and self.rng.rand() < 0.3 else 1
+                width = self._add(kind, width, stride)
+                size //= 2 if kind in ("conv", "residual", "pool") and stride == 2 else 1
+            if self.inputs == 2:
+                self.steps.append(("input", self._conv(3, width, 1, 1)))
+            self.head = self.rng.randint(3)
+            self.output = nn.Dense(7)
+        if self.rng.rand() < 0.2:  # a part that is not trained
+            self.steps[0][1].collect_params().setattr("grad_req", "null")
+
+    def _keep(self, block):
+        self.register_child(block)
+        return block
+
+    def _conv(self, width, filters, kernel, stride, groups=1):
+        bias = self.rng.rand() < 0.2
+        options = {"groups": groups, "use_bias": bias, "in_channels": width}
+        return self._keep(nn.Conv2D(filters, kernel, stride, kernel // 2, **options))
+
+    def _norm(self):
+        return self._keep(nn.BatchNorm(scale=self.rng.rand() < 0.9, momentum=0.7))
+
+    def _add(self, kind, width, stride):
+        choose = self.rng.choice
+        filters, kernel = int(choose(WIDTHS)), int(choose((1, 3, 3)))
+        if kind == "conv":
+            self.steps.append((kind, self._conv(width, filters, kernel, stride), self._norm()))
+            return filters
+        if kind == "norm":
+            self.steps.append((kind, self._norm()))
+        elif kind == "preact":
+            self.steps.append((kind, self._norm(), self._conv(width, filters, kernel, 1)))
+            return filters
+        elif kind == "residual":
+            filters = width if stride == 1 and self.rng.rand() < 0.5 else filters
+            branch = (self._conv(width, filters, 3, stride), self._norm())
+            branch += (self._conv(filters, filters, 3, 1), self._norm())
+            plain = filters == width and stride == 1
+            shortcut = None if plain else self._conv(width, filters, 1, stride)
+            self.steps.append((kind, branch, shortcut, int(choose(3))))
+            return filters
+        elif kind == "dense":
+            layers, growth = [], int(choose((5, 8, 12, 16, 24)))
+            for _ in range(self.rng.randint(1, 4)):
+                layers.append((self._norm(), self._conv(width, growth, 3, 1)))
+                width += growth
+            self.steps.append((kind, layers))
+        elif kind == "se":
+            hidden, scale = nn.Dense(4, activation="tanh"), nn.Dense(width)
+            self.steps.append((kind, self._keep(hidden), self._keep(scale)))
+        elif kind == "pool":
+            self.steps.append((kind, str(choose(("max", "avg"))), stride))
+        elif kind == "group":
+            groups = int(choose([g for g in (1, 2, 4, width) if width % g == 0]))
+            self.steps.append((kind, self._conv(width, width, 3, 1, groups), self._norm()))
+        elif kind == "twice":
+            self.steps.append((kind, self._conv(width, width, 3, 1), self._norm()))
+        return width
+
+    def hybrid_forward(self, F, x, *others):
+        for kind, *parts in self.steps:
+            x = getattr(self, f"_{kind}_step")(F, x, *parts, *(others if kind == "input" else ()))
+        if self.head == 0:
+            x = F.mean(x, axis=(2, 3))
+        elif self.head == 1:
+            x = F.Pooling(x, pool_type="avg", global_pool=True)
+        out = self.output(x)
+        return out if self.inputs == 1 else [out, F.softmax(out)]
+
+    def _conv_step(self, F, x, conv, norm):
+        return F.relu(norm(conv(x)))
+
+    def _norm_step(self, F, x, norm):
+        return F.Activation(norm(x), act_type="relu")
+
+    def _preact_step(self, F, x, norm, conv):
+        return conv(F.relu(norm(x)))
+
+    def _residual_step(self, F, x, branch, shortcut, form):
+        conv1, norm1, conv2, norm2 = branch
+        y = norm2(conv2(F.relu(norm1(conv1(x)))))
+        x = x if shortcut is None else shortcut(x)
+        x = (x + y, F.broadcast_add(x, y * 0.5), x * 1.5 - y)[form]
+        return F.relu(x)
+
+    def _dense_step(self, F, x, layers):
+        for norm, conv in layers:
+            x = concat(F, x, conv(F.relu(norm(x))))
+        return x
+
+    def _se_step(self, F, x, hidden, scale):
+        scale = F.sigmoid(scale(hidden(F.mean(x, axis=(2, 3)))))
+        return F.broadcast_mul(x, F.reshape(scale, (0, 0, 1, 1)))
+
+    def _pool_step(self, F, x, kind, stride):
+        kernel = (stride, stride)
+        return F.Pooling(x, kernel=kernel, stride=kernel, pool_type=kind)
+
+    def _group_step(self, F, x, conv, norm):
+        return F.relu(norm(conv(x)))
+
+    def _twice_step(self, F, x, conv, norm):
+        for _ in range(2):
+            x = F.relu(norm(conv(x)))
+        return x
+
+    def _input_step(self, F, x, conv, other):
+        small = F.mean(conv(other), axis=(2, 3), keepdims=True)
+        return F.broadcast_add(x, small)
+
+
+def observe(make, seed, dtype="float32", form=None, batch=5, inputs=1):
+    """Train a net for one step; return all that can be seen of it, by name, in float64.
+
+    Parameters
+    ----------
+    make : callable
+        Returns the net.
+    seed : int
+        Of its weights and of the images.
+    dtype : str
+    form : callable, optional
+        Changes the net before it runs, as `compiler.hybridize` does.
+    batch, inputs : int
+        Images, and how many such tensors the net takes.
+    """
+    net = make()
+    net.initialize(mx.init.Xavier())
+    rng = np.random.RandomState(seed)
+    images = [rng.randn(batch, 3, 16, 16) for _ in range(inputs)]
+    net(*map(mx.nd.array, images))  # shapes that were left open
+    for parameter in net.collect_params().values():
+        kind, values = parameter.name, rng.randn(*parameter.shape)
+        if kind.endswith(("gamma", "running_var")):
+            values = 1 + 0.2 * np.abs(values)
+        elif len(parameter.shape) > 1:
+            values *= np.sqrt(2 / np.prod(parameter.shape[1:]))
+        parameter.set_data(mx.nd.array(values.astype(np.float32)))
+    net.cast(dtype)
+    if form:
+        form(net)
+    x = [mx.nd.array(image.astype(np.float32), dtype=dtype) for image in images]
+    weights = mx.nd.array(rng.randn(batch, 7).astype(np.float32), dtype=dtype)
+    seen = {}
+    for array in x:
+        array.attach_grad()
+    if seed % 2:
+        for parameter in net.collect_params().values():
+            parameter.grad_req = "null" if parameter.grad_req == "null" else "add"
+    for _ in range(1 + seed % 2):
+        with autograd.record():
+            outputs = net(*x)
+            outputs = outputs if isinstance(outputs, list) else [outputs]
+            loss = sum((output * weights).sum() for output in outputs)
+        loss.backward()
+    mx.nd.waitall()
+    seen.update({f"output {i}": output for i, output in enumerate(outputs)})
+    seen.update({f"gradient of input {i}": array.grad for i, array in enumerate(x)})
+    for name, parameter in net._collect_params_with_prefix().items():
+        if parameter.grad_req != "null":
+            seen[f"gradient of {name}"] = parameter.grad()
+        elif "running" in name:
+            seen[name] = parameter.data()
+    inferred = net(*x)
+    seen["inferred"] = inferred[0] if isinstance(inferred, list) else inferred
+    return {name: array.asnumpy().astype(np.float64) for name, array in seen.items()}
+
+
+def faults(found, expected, tolerance=TOLERANCE):
+    """Return what differs by more than a share of its size, each thing seen by itself."""
+    gradients = [np.linalg.norm(a) for name, a in expected.items() if "gradient" in name]
+    wrong = {}
+    for name, array in expected.items():
+        # A bias before BatchNorm has no gradient but rounding.
+        least = 5e-3 * max(gradients) if "gradient" in name else 1e-12
+        difference = np.linalg.norm(found[name] - array) / max(np.linalg.norm(array), least)
+        if not difference <= tolerance:
+            wrong[name] = difference
+    return wrong
+
+
+def check(make, form, seeds=range(4), tolerance=TOLERANCE, **options):
+    """Return what is wrong with a form of a net under every seed of weights and images."""
+    wrong = {}
+    for seed in seeds:
+        expected = observe(make, seed, "float64", **options)
+        wrong = faults(observe(make, seed, form=form, **options), expected, tolerance)
+        if not wrong:
+            return {}
+    return wrong
+
+
+def main():
+    """Check the nets of a range of seeds."""
+    first, last = map(int, sys.argv[1:])
+    bad = 0
+    for seed in range(first, last):
+        net = RandomNet(seed)
+        wrong = check(lambda s=seed: RandomNet(s), compiler.hybridize, inputs=net.inputs)
+        if wrong:
+            bad += 1
+            name, size = max(wrong.items(), key=lambda item: item[1])
+            steps = [kind for kind, *_ in net.steps]
+            print(f"{seed}: {len(wrong)} wrong, {name} by {size:.2g}: {steps}", flush=True)
+    print(f"{bad} of {last - first} nets wrong")
+
+
+if __name__ == "__main__":
+    main()
