@@ -7,6 +7,8 @@ python evaluate.py model.onnx --dataset cifar10 --plot confusion.png --json
 
 from __future__ import annotations
 
+from errors import InputError, Parser, command_line  # isort: split
+
 import json
 import sys
 from typing import Any, Sequence
@@ -16,7 +18,6 @@ import numpy as np
 import datasets
 from classifiers import Classifier, open_classifier
 from datasets import Dataset, Split
-from errors import InputError, Parser, command_line
 from inference import compute_logits
 from metrics import cross_entropy, measure, softmax
 from utils import contexts

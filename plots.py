@@ -9,6 +9,8 @@ belong to pyplot, so nothing has to be closed.
 
 from __future__ import annotations
 
+from errors import InputError, Parser, command_line  # isort: split
+
 import contextlib
 import json
 import sys
@@ -20,8 +22,6 @@ import matplotlib.figure as figures
 import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
-
-from errors import InputError, Parser, command_line
 
 # Okabe and Ito's colours are told apart by the colour-blind; line styles by everybody, on paper.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -7,6 +7,8 @@ python predict.py runs/NAME DIR --kaggle submission.csv # DIR/test/<id>.png, Kag
 
 from __future__ import annotations
 
+from errors import InputError, Parser, command_line  # isort: split
+
 import csv
 import json
 import os
@@ -20,7 +22,6 @@ import numpy as np
 
 from classifiers import Classifier, open_classifier
 from datasets.images import MAX_BYTES, decode_image, read_images
-from errors import InputError, Parser, command_line
 
 STDIN = "-"
 _BAR = 30  # cells of a full bar

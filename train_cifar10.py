@@ -4,11 +4,13 @@
     python train_cifar10.py --dataset shapes --preset quick   # minutes on a CPU, no download
     python train_cifar10.py --resume runs/NAME                # goes on as if never stopped
 
-Exit codes: 0 done; 2 wrong usage or unusable input; 3 diverged; 130 or 143 stopped by SIGINT or
-SIGTERM with a checkpoint saved.
+Exit codes: 0 done; 2 wrong usage or unusable input; 3 diverged; 129, 130 or 143 stopped by SIGHUP,
+SIGINT or SIGTERM with a checkpoint saved.
 """
 
 from __future__ import annotations
+
+from errors import command_line, tell  # isort: split
 
 import math
 import resource
@@ -22,7 +24,6 @@ from typing import Any, Callable, Sequence
 
 import models
 from datasets import Split
-from errors import command_line
 from evaluate import evaluate_net
 from export import export_symbol
 from formats.weights import set_parameters
@@ -348,12 +349,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         train(parse_args(argv))
     except DivergedError as error:
-        print(f"diverged: {error}", file=sys.stderr)
+        tell(f"diverged: {error}")
         return 3
     except StoppedError as stopped:
         return stopped.exit_code
-    except KeyboardInterrupt:  # before the first step, or after the last
-        return 128 + signal.SIGINT
     return 0
 
 

@@ -91,6 +91,21 @@ def test_the_best_net_is_that_of_the_best_validation(finished):
     assert find(folder).progress["best_epoch"] == best
 
 
+def test_a_run_goes_on_when_nobody_reads_its_output_any_more(tmp_path):
+    command = [sys.executable, str(ROOT / "tests" / "tiny_train.py"), *TINY, *SMALL]
+    flags = ["--val-size", "32", "--log-interval", "1", "--run-dir", str(tmp_path), "--name", "a"]
+    process = subprocess.Popen(
+        [*command, *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while "epoch 1/2 step" not in process.stdout.readline():
+        assert process.poll() is None, process.stderr.read()
+    process.stdout.close()
+    process.stderr.close()
+    assert process.wait() == 0
+    assert (tmp_path / "a" / "results.json").is_file()
+    assert "run folder: " in (tmp_path / "a" / "train.log").read_text()
+
+
 REFUSALS = [
     (["--model", "densnet"], "did you mean densenet"),
     (["--dataset", "shape"], "did you mean shapes"),
