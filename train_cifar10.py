@@ -32,6 +32,7 @@ from training.artefacts import run_facts
 from training.checkpoints import Checkpoints
 from training.config import Config, parse_args
 from training.distributed import Workers
+from training.naming import new_folder
 from training.optimisation import loss_scale_state, loss_scaler, precision, train_step
 from training.pace import Pace, duration
 from training.resumption import open_checkpoints, restore
@@ -233,15 +234,12 @@ def train(config: Config) -> dict[str, Any]:
     log_to_screen(quiet=workers.rank > 0)
     if workers.rank > 0:
         return _train(build(config, workers), None)
-    path = Path(config.resume or Path(config.run_dir) / (config.name or default_name(config)))
-    folder = RunFolder.resume(path) if config.resume else RunFolder.create(path)
+    if config.resume:
+        folder = RunFolder.resume(Path(config.resume))
+    else:
+        folder = RunFolder.create(new_folder(config))
     with closing(folder):
         return _train(build(config, workers), folder)
-
-
-def default_name(config: Config) -> str:
-    """Return a new run's name: model, data set and time."""
-    return f"{config.model}-{config.dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def _train(run: Run, folder: RunFolder | None) -> dict[str, Any]:

@@ -138,7 +138,7 @@ class Config:
     no_hybridize: bool = flag(False, "run the net imperatively, to debug it")
 
     run_dir: str = flag("runs", "folder of run folders")
-    name: str = flag("", "the run's folder in it (default: model, data set and time)")
+    name: str = flag("", "the run's folder in it (default: net, data set and time)")
     resume: str | None = flag(None, "run folder: go on as if the run had never stopped")
     checkpoint_minutes: float = flag(10.0, "longest time between checkpoints", float)
     log_interval: int = flag(100, "steps between lines in the log", int, 1)

@@ -41,7 +41,7 @@ def open_checkpoints(run: Run, folder: RunFolder) -> tuple[Checkpoints, Checkpoi
         folder.write_config(description)
         LOG.info(
             "%s on %s: %s parameters, %d training images, %d to validate, run folder %s",
-            run.config.model,
+            description["net"],
             run.data.name,
             f"{description['parameters']:,}",
             len(run.loader.split),

@@ -16,6 +16,7 @@ from datasets.loader import TrainLoader
 from errors import InputError
 from training.config import RESUMABLE, Config
 from training.distributed import Workers
+from training.naming import net_title
 from training.optimisation import make_schedule, make_trainer, precision, prepare_amp
 from training.run_folder import describe_environment
 from utils import contexts, sha256, to_json
@@ -65,6 +66,7 @@ class Run:
         data = self.data
         return {
             "config": {**self.config.to_dict(), "resume": None},
+            "net": net_title(self.config),
             "data": {
                 "name": data.name,
                 "classes": list(data.classes),
