@@ -7,7 +7,7 @@ python evaluate.py model.onnx --dataset cifar10 --plot confusion.png --json
 
 from __future__ import annotations
 
-from errors import InputError, Parser, command_line  # isort: split
+from errors import InputError, Parser, command_line, printable  # isort: split
 
 import json
 import sys
@@ -229,7 +229,7 @@ def report(result: dict[str, Any]) -> str:
         width = max(map(len, errors))
         worst = sorted(errors.items(), key=lambda item: -item[1])
         lines += [f"    {name:{width}} {100 * error:6.2f} %" for name, error in worst]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 @command_line
