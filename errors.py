@@ -1,13 +1,30 @@
-"""A user's mistake is told in one line, and a script that meets one exits with code 2."""
+"""How a command ends: a user's mistake is one line and exit code 2, Ctrl-C says nothing.
+
+Commands import this module before any other of theirs, because the rest takes seconds.
+"""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
+import errno
 import functools
 import io
+import os
+import signal
 import sys
-from typing import Callable, Iterable, NoReturn
+from pathlib import Path
+from typing import Any, Callable, Iterable, NoReturn
+
+# Until its main runs, a command has nothing to save or to say, so Ctrl-C ends it as it ends any
+# program, without a traceback. Not where this is a library: in a notebook, in a test.
+_COMMANDS = Path(__file__).resolve().parent.glob("*.py")
+_STARTING = sys.argv[0] == "-m" or Path(sys.argv[0]).resolve() in _COMMANDS
+if _STARTING and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+# What writing to a screen fails with: no reader, no terminal, no room.
+_UNWRITTEN = (errno.EPIPE, errno.EIO, errno.ENOSPC)
 
 
 class InputError(ValueError):
@@ -16,6 +33,12 @@ class InputError(ValueError):
 
 class Parser(argparse.ArgumentParser):
     """A parser that tells a mistake in one line, as everything else does, without all its flags."""
+
+    def __init__(self, **options: Any) -> None:
+        spec = sys.modules["__main__"].__spec__
+        if spec:  # run by -m
+            options.setdefault("prog", f"python -m {spec.name.replace('.__main__', '')}")
+        super().__init__(**options)
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message} (--help lists the flags)")
@@ -42,11 +65,43 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" did you mean {', '.join(names[match] for match in alike)}?" if alike else ""
 
 
-def command_line(main: Callable[..., int | None]) -> Callable[..., int]:
-    """Wrap a script's main: an `InputError` becomes one line on stderr and exit code 2.
+def printable(text: str) -> str:
+    """Return text with its control characters as backslashes: names come from strangers."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
-    Stdout writes what its encoding lacks, such as a file's name that is no text, with backslashes,
-    as stderr does.
+
+def tell(line: str) -> None:
+    """Say why a command ends, on stderr, if anybody reads that."""
+    with contextlib.suppress(OSError):
+        print(printable(" ".join(line.splitlines())), file=sys.stderr)
+
+
+def flush_screen() -> OSError | None:
+    """Write out what stdout and stderr hold; one that cannot be written goes nowhere from now on.
+
+    Returns
+    -------
+    OSError or None
+        Why one cannot be written: its reader has gone away, or its disk is full.
+    """
+    problem = None
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError as error:
+            problem = error
+            with open(os.devnull, "wb") as nowhere:  # else Python's own flush at the end would fail
+                os.dup2(nowhere.fileno(), stream.fileno())
+    return problem
+
+
+def command_line(main: Callable[..., int | None]) -> Callable[..., int]:
+    """Wrap a command's main, so that every end of it is an exit code and at most one line.
+
+    An `InputError` is told on stderr: 2. Ctrl-C: 130. A pipe that nobody reads any more ends it
+    quietly, as it ends `head`'s other writers: 141; output that cannot be written for another
+    reason, such as a full disk, is told: 2. Stdout writes what its encoding lacks, such as a file's
+    name that is no text, with backslashes, as stderr does.
 
     Parameters
     ----------
@@ -61,12 +116,32 @@ def command_line(main: Callable[..., int | None]) -> Callable[..., int]:
 
     @functools.wraps(main)
     def run(*args: object, **kwargs: object) -> int:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        for name in ("stdout", "stderr"):  # None where it was closed before the start
+            setattr(sys, name, getattr(sys, name) or open(os.devnull, "w"))  # noqa: SIM115
         if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
             sys.stdout.reconfigure(errors="backslashreplace")
+        code, problem = 0, None
         try:
-            return main(*args, **kwargs) or 0
+            code = main(*args, **kwargs) or 0
         except InputError as error:
-            print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
-            return 2
+            tell(f"error: {error}")
+            code = 2
+        except KeyboardInterrupt:
+            code = 128 + signal.SIGINT
+        except SystemExit as end:  # of argparse, after --help
+            code = int(end.code or 0)
+        except OSError as error:
+            problem = flush_screen() or error
+            if problem.errno not in _UNWRITTEN or problem.filename:
+                raise
+        problem = problem or flush_screen()
+        if not problem or code:
+            return code
+        if problem.errno == errno.EPIPE:
+            return 128 + signal.SIGPIPE
+        tell(f"error: cannot write the output: {problem.strerror}")
+        return 2
 
     return run

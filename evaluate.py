@@ -7,6 +7,8 @@ python evaluate.py model.onnx --dataset cifar10 --plot confusion.png --json
 
 from __future__ import annotations
 
+from errors import InputError, Parser, command_line, printable  # isort: split
+
 import json
 import sys
 from typing import Any, Sequence
@@ -16,7 +18,6 @@ import numpy as np
 import datasets
 from classifiers import Classifier, open_classifier
 from datasets import Dataset, Split
-from errors import InputError, Parser, command_line
 from inference import compute_logits
 from metrics import cross_entropy, measure, softmax
 from utils import contexts
@@ -228,7 +229,7 @@ def report(result: dict[str, Any]) -> str:
         width = max(map(len, errors))
         worst = sorted(errors.items(), key=lambda item: -item[1])
         lines += [f"    {name:{width}} {100 * error:6.2f} %" for name, error in worst]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 @command_line

@@ -8,6 +8,8 @@ Nothing is reported as written before it has been loaded again and has given the
 
 from __future__ import annotations
 
+from errors import InputError, Parser, command_line  # isort: split
+
 import contextlib
 import functools
 import json
@@ -24,7 +26,6 @@ from runtime import mx
 import numpy as np
 from mxnet import gluon
 
-from errors import InputError, Parser, command_line
 from formats.portable import (
     check_agreement,
     describe,

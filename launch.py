@@ -32,14 +32,16 @@ import traceback
 import types
 from typing import Any, Sequence
 
+import errors
 from errors import InputError, Parser, command_line
 from training import membership
 
 
 def end(message: str, code: int = 1) -> None:
     """End this process at once, whatever it waits for; checkpoints are whole at any moment."""
-    sys.stdout.flush()
-    print(f"error: {message}", file=sys.stderr, flush=True)
+    if message:
+        errors.tell(message)
+    errors.flush_screen()
     os._exit(code)
 
 
@@ -64,33 +66,37 @@ def take_part(port: int, command: Sequence[str]) -> int:
     if not re.fullmatch(r"[\d.]+", os.environ.get("DMLC_NODE_HOST", "")):
         os.environ.pop("DMLC_NODE_HOST", None)
     if role != "worker":  # signals are for workers, who have yet to save; the rest ends after them
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
     if role == "scheduler":
         scheduler = membership.Scheduler(port, lambda reason: _end_later(scheduler, reason))
         _serve()
+        scheduler.wait()
         return scheduler.code
     member = membership.Member(
         (os.environ["DMLC_PS_ROOT_URI"], port),
         f"{role} on {socket.gethostname()} (process {os.getpid()})",
-        lambda reason: end(f"the job ends: {reason}; go on with --resume"),
+        end,
     )
+    told: list[str] = []  # each worker meets the same mistake, so the scheduler says it, once
+    errors.tell = lambda line: told.append(errors.printable(" ".join(line.split())))
     code = 1
     try:
         code = _work(command) if role == "worker" else _serve()
+    except KeyboardInterrupt:
+        code = 128 + signal.SIGINT
     except Exception:
-        traceback.print_exc()
-    member.done(code)
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
+    member.done(code, " ".join(told))
     if code:  # the scheduler ends the job, and MXNet's goodbye would wait for it for ever
-        sys.stdout.flush()
-        os._exit(code)
+        end("", code)
     return code
 
 
 def _end_later(scheduler: membership.Scheduler, reason: str) -> None:
     time.sleep(1)  # for the others to hear of it
-    print(f"the job ends: {reason}", file=sys.stderr, flush=True)
-    os._exit(scheduler.code or 1)
+    end(reason, scheduler.code or 1)
 
 
 def _serve() -> int:
@@ -153,9 +159,11 @@ def submit(arguments: argparse.Namespace, command: list[str]) -> int:
         threading.Thread(target=report_failure, args=(port, codes[-1] or 1), daemon=True).start()
 
     threading.excepthook = failed
-    # Local workers hear of a Ctrl-C themselves; all that a second signal would do is kill them.
+    # Local workers hear of a Ctrl-C or a closed terminal themselves: a second signal would kill.
     local = arguments.cluster == "local"
-    signal.signal(signal.SIGINT, lambda *_: None if local else ask_to_stop(port))
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda *_: None if local else ask_to_stop(port))
     signal.signal(signal.SIGTERM, lambda *_: ask_to_stop(port))
     start(settings)
     return max(codes, default=0)
@@ -207,6 +215,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError("nothing to start: end with -- train_cifar10.py --kvstore dist_sync ...")
     if arguments.port:
         return take_part(arguments.port, command)
+    if not os.path.isfile(command[0]):
+        raise InputError(f"there is no script {command[0]}: give the path of train_cifar10.py")
     if min(arguments.workers, arguments.servers) < 1:
         raise InputError("--workers and --servers must be at least 1")
     if arguments.hosts and not os.path.isfile(arguments.hosts):

@@ -25,7 +25,7 @@ def draw_confusion(
     Parameters
     ----------
     confusion : numpy.ndarray
-        Integers, (classes, classes): rows are what images are, columns what they were taken for.
+        Integers, (classes, classes): rows are true classes, columns predicted ones.
     classes : sequence of str
         Class names.
     path : path, optional
@@ -48,8 +48,8 @@ def draw_confusion(
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     # The root brings out single mistakes, which are what one looks for.
     picture = axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
-    axes.set_xlabel("taken for")
-    axes.set_ylabel("is")
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
     if named:
         axes.set_xticks(range(count), names, rotation=60, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(count), names)
@@ -71,6 +71,7 @@ def draw_predictions(
     probabilities: np.ndarray,
     classes: Sequence[str],
     path: str | Path | None = None,
+    top: int = 10,
 ) -> figures.Figure:
     """Draw images beside a bar for each of their most probable classes.
 
@@ -86,6 +87,8 @@ def draw_predictions(
         Class names.
     path : path, optional
         Where the picture goes; its suffix is the format.
+    top : int
+        Most bars for an image.
 
     Returns
     -------
@@ -96,7 +99,7 @@ def draw_predictions(
     InputError
         If it cannot be written.
     """
-    count, bars = min(len(images), _MAX_IMAGES), min(len(classes), 10)
+    count, bars = min(len(images), _MAX_IMAGES), min(len(classes), top)
     columns = min(count, 3)
     rows = -(-count // columns)
     size = (4.2 * columns, (0.6 + 0.19 * bars) * rows + 0.2)

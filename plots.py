@@ -9,6 +9,8 @@ belong to pyplot, so nothing has to be closed.
 
 from __future__ import annotations
 
+from errors import InputError, Parser, command_line  # isort: split
+
 import contextlib
 import json
 import sys
@@ -21,13 +23,14 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-from errors import InputError, Parser, command_line
+from datasets.preview import caption
 
 # Okabe and Ito's colours are told apart by the colour-blind; line styles by everybody, on paper.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 SPLITS = {"train": ("training", 1.0), "val": ("validation", 2.4)}  # names, widths of their curves
+_LONGEST = 40  # letters of a run's name
 # Matplotlib's fonts are shared, and a run ends by drawing while `live_curves` may be drawing too.
 _drawing = threading.RLock()
 
@@ -105,7 +108,7 @@ def plot_curves(run_dirs: Sequence[str | Path], out: str | Path | None = None) -
     loss, error, lr = figure.subplots(1, 3)
     drawn: dict[str, Line2D] = {}  # a sample of each split's curves
     for number, run_dir in enumerate(run_dirs):
-        history, name = read_history(run_dir), Path(run_dir).resolve().name
+        history, name = read_history(run_dir), caption(Path(run_dir).resolve().name, _LONGEST)
         look = {
             **_look(number),
             "marker": "o" if len(history) == 1 else "",

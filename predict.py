@@ -7,20 +7,22 @@ python predict.py runs/NAME DIR --kaggle submission.csv # DIR/test/<id>.png, Kag
 
 from __future__ import annotations
 
+from errors import InputError, Parser, command_line, printable, tell  # isort: split
+
 import csv
 import json
 import os
 import shutil
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Sequence
 
 import numpy as np
 
 from classifiers import Classifier, open_classifier
-from datasets.images import MAX_BYTES, decode_image, read_images
-from errors import InputError, Parser, command_line
+from datasets.images import MAX_BYTES, THREADS, decode_image, read_image
 
 STDIN = "-"
 _BAR = 30  # cells of a full bar
@@ -67,22 +69,28 @@ def list_images(arguments: Sequence[str]) -> list[str]:
     return files
 
 
-def load_images(files: Sequence[str]) -> np.ndarray:
-    """Return images, uint8 (N, 3, 32, 32), of files of any size and mode; ``-`` is stdin.
+def load_images(files: Sequence[str]) -> list[np.ndarray | InputError]:
+    """Return the image in each file, uint8 (3, 32, 32), or why it cannot be read.
 
-    Raises
-    ------
-    InputError
-        Naming those that cannot be read.
+    Parameters
+    ----------
+    files : sequence of str
+        Of any size and mode; ``-`` is stdin.
     """
-    paths = [Path(file) for file in files if file != STDIN]
-    images = read_images(paths, "images")
-    if STDIN not in files:
-        return images
-    content = sys.stdin.buffer.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise InputError(f"stdin brings more than {MAX_BYTES} bytes: too much for an image")
-    return np.insert(images, files.index(STDIN), decode_image(content, "stdin"), axis=0)
+
+    def load(file: str) -> np.ndarray | InputError:
+        try:
+            if file != STDIN:
+                return read_image(Path(file))
+            content = sys.stdin.buffer.read(MAX_BYTES + 1)
+            if len(content) > MAX_BYTES:
+                raise InputError(f"stdin brings more than {MAX_BYTES} bytes: too much for an image")
+            return decode_image(content, "stdin")
+        except InputError as error:
+            return error
+
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, THREADS)) as pool:
+        return list(pool.map(load, files))
 
 
 def bars(probabilities: np.ndarray, classes: Sequence[str], unicode: bool = True) -> list[str]:
@@ -113,7 +121,8 @@ def report(
 ) -> None:
     """Print what is on each image: bars on a terminal, else a line ``file: class percent``."""
     encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
-    for file, each in zip(files, probabilities):
+    classes = [printable(name) for name in classes]
+    for file, each in zip(map(printable, files), probabilities):
         best = int(each.argmax())
         if sys.stdout.isatty():
             print(file, *bars(each, classes, encoding.startswith("utf"))[:top], sep="\n")
@@ -188,8 +197,8 @@ def _context(name: str, model: str) -> Any:
 
 
 @command_line
-def main(argv: Sequence[str] | None = None) -> None:
-    """Label what the command line names."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Label what the command line names; images that cannot be read are told and left out."""
     parser = Parser(description="Say what is on images.")
     parser.add_argument(
         "model",
@@ -200,7 +209,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "images", nargs="+", metavar="IMAGE", help="image files, folders of them, - for stdin"
     )
     parser.add_argument("--flip", action="store_true", help="average with mirror images")
-    parser.add_argument("--top", type=int, default=10, help="classes to draw bars for [10]")
+    parser.add_argument("--top", type=int, default=10, help="most bars to draw for an image [10]")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--plot", metavar="FILE", help="draw the images with their bars")
     parser.add_argument("--kaggle", metavar="CSV", help="write an answer file; IMAGE is a folder")
@@ -215,9 +224,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         folder, path = Path(arguments.images[0]), Path(arguments.kaggle)
         count = answer_kaggle(classifier, folder, path, arguments.flip)
         print(f"{path}: {count:,} images labelled")
-        return
-    files = list_images(arguments.images)
-    images = load_images(files)
+        return 0
+    found = list_images(arguments.images)
+    loaded = dict(zip(found, load_images(found)))
+    for image in loaded.values():
+        if isinstance(image, InputError):
+            tell(f"error: {image}")
+    files = [file for file in found if not isinstance(loaded[file], InputError)]
+    if not files:
+        return 2
+    images = np.stack([loaded[file] for file in files])
     classifier = open_classifier(arguments.model, _context(arguments.ctx, arguments.model))
     probabilities = classifier.probabilities(images, arguments.flip)
     if arguments.json:
@@ -227,7 +243,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.plot:
         from pictures import draw_predictions
 
-        draw_predictions(images, files, probabilities, classifier.classes, arguments.plot)
+        names, top = classifier.classes, arguments.top
+        draw_predictions(images, files, probabilities, names, arguments.plot, top)
+    return 2 if len(files) < len(found) else 0
 
 
 if __name__ == "__main__":

@@ -4,11 +4,13 @@
     python train_cifar10.py --dataset shapes --preset quick   # minutes on a CPU, no download
     python train_cifar10.py --resume runs/NAME                # goes on as if never stopped
 
-Exit codes: 0 done; 2 wrong usage or unusable input; 3 diverged; 130 or 143 stopped by SIGINT or
-SIGTERM with a checkpoint saved.
+Exit codes: 0 done; 2 wrong usage or unusable input; 3 diverged; 129, 130 or 143 stopped by SIGHUP,
+SIGINT or SIGTERM with a checkpoint saved.
 """
 
 from __future__ import annotations
+
+from errors import command_line, tell  # isort: split
 
 import math
 import resource
@@ -23,7 +25,6 @@ from typing import Any, Callable, Sequence
 import compiler
 import models
 from datasets import Split
-from errors import command_line
 from evaluate import evaluate_net
 from export import export_symbol
 from formats.weights import set_parameters
@@ -32,6 +33,7 @@ from training.artefacts import run_facts
 from training.checkpoints import Checkpoints
 from training.config import Config, parse_args
 from training.distributed import Workers
+from training.naming import new_folder
 from training.optimisation import loss_scale_state, loss_scaler, precision, train_step
 from training.pace import Pace, duration
 from training.resumption import open_checkpoints, restore
@@ -232,15 +234,12 @@ def train(config: Config) -> dict[str, Any]:
     log_to_screen(quiet=workers.rank > 0)
     if workers.rank > 0:
         return _train(build(config, workers), None)
-    path = Path(config.resume or Path(config.run_dir) / (config.name or default_name(config)))
-    folder = RunFolder.resume(path) if config.resume else RunFolder.create(path)
+    if config.resume:
+        folder = RunFolder.resume(Path(config.resume))
+    else:
+        folder = RunFolder.create(new_folder(config))
     with closing(folder):
         return _train(build(config, workers), folder)
-
-
-def default_name(config: Config) -> str:
-    """Return a new run's name: model, data set and time."""
-    return f"{config.model}-{config.dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def _train(run: Run, folder: RunFolder | None) -> dict[str, Any]:
@@ -347,12 +346,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         train(parse_args(argv))
     except DivergedError as error:
-        print(f"diverged: {error}", file=sys.stderr)
+        tell(f"diverged: {error}")
         return 3
     except StoppedError as stopped:
         return stopped.exit_code
-    except KeyboardInterrupt:  # before the first step, or after the last
-        return 128 + signal.SIGINT
     return 0
 
 

@@ -175,7 +175,9 @@ def sha256(data: bytes) -> str:
 
 
 class StopSignals:
-    """Within the block, SIGINT and SIGTERM are noted instead of obeyed; the second one kills.
+    """Within the block, SIGINT, SIGTERM and SIGHUP are noted, not obeyed; the second one kills.
+
+    One that is ignored stays ignored, as nohup has it.
 
     Attributes
     ----------
@@ -183,13 +185,14 @@ class StopSignals:
         The signal's number, 0 as long as there was none.
     """
 
-    _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def __init__(self) -> None:
         self.received = 0
 
     def __enter__(self) -> StopSignals:
-        self._previous = {number: signal.signal(number, self._note) for number in self._SIGNALS}
+        heard = [each for each in self._SIGNALS if signal.getsignal(each) != signal.SIG_IGN]
+        self._previous = {number: signal.signal(number, self._note) for number in heard}
         return self
 
     def __exit__(
@@ -203,5 +206,5 @@ class StopSignals:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.received = number
-        for each in self._SIGNALS:
+        for each in self._previous:
             signal.signal(each, signal.SIG_DFL)

@@ -7,7 +7,7 @@ from pathlib import Path
 from datasets import get_dataset, list_datasets
 from datasets.augment import Augmentation
 from datasets.files import one_line
-from errors import InputError, Parser, command_line
+from errors import InputError, Parser, command_line, printable
 
 
 @command_line
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
 
     dataset = get_dataset(options.dataset, options.data_dir)
     print(f"{dataset.name}: {len(dataset.train):,} training, {len(dataset.test):,} test images")
-    print(f"{len(dataset.classes)} classes: {', '.join(dataset.classes)}")
+    print(printable(f"{len(dataset.classes)} classes: {', '.join(dataset.classes)}"))
     for name, values in (("mean", dataset.mean), ("std", dataset.std)):
         print(f"{name} of red, green, blue: {', '.join(f'{value:.1f}' for value in values)}")
     print(f"fingerprint {dataset.fingerprint}")

@@ -6,6 +6,7 @@ from typing import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 
 from datasets.augment import Augmentation, augment
 from datasets.base import Dataset
@@ -48,11 +49,15 @@ def preview(dataset: Dataset, augmentation: Augmentation, seed: int = 0) -> Figu
 
 
 def caption(text: str, longest: int) -> str:
-    """Return text as Matplotlib is to draw it: what is long without its middle, no mathematics."""
+    """Return text as Matplotlib is to draw it: what is long without its middle, no mathematics.
+
+    What its font has no glyph for is a question mark.
+    """
     if len(text) > longest:
         text = f"{text[: longest // 2]}…{text[len(text) - (longest - 1) // 2 :]}"
-    # Bytes that are no text have no glyphs, and a pair of dollars would enclose a formula.
-    return text.encode(errors="replace").decode().replace("$", r"\$")
+    glyphs = get_font(findfont(FontProperties())).get_charmap()
+    # A pair of dollars would enclose a formula.
+    return "".join(c if ord(c) in glyphs else "?" for c in text).replace("$", r"\$")
 
 
 def _one_of_each(labels: np.ndarray, rng: np.random.RandomState) -> np.ndarray:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Sequence
+
+from errors import Parser, command_line
 from models import (
     ALIASES,
     REGISTRY,
@@ -12,8 +16,10 @@ from models import (
 )
 
 
-def main():
+@command_line
+def main(argv: Sequence[str] | None = None) -> None:
     """Print the table."""
+    Parser(description="Print every model with its size, its work and its error.").parse_args(argv)
     print(f"{'model':32}{'parameters':>12}{'MACs':>10}  C10+ error of the papers")
     for name in list_models():
         net = get_model(name)
@@ -26,4 +32,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

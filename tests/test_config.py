@@ -82,7 +82,12 @@ def test_config_json_gives_the_same_config_again():
         (["--bottleneck", "maybe"], "--bottleneck"),
         (["--accumulate", "3"], "choose a multiple"),
         (["--gpus", "0,0"], "every device number once"),
-        (["--lr-milestones", "0.5,-1"], "above 0"),
+        (["--gpus", "0,1000"], "--gpus 1000 is out of range: from 0 to 63"),
+        (["--lr-milestones", "0.5,-1"], "--lr-milestones -1.0 is out of range"),
+        (["--epochs", "1000000000"], "from 1 to 10,000"),
+        (["--growth-rate", "1000000000"], "from 1 to 256"),
+        (["--width", "1000000"], "from 1 to 32"),
+        (["--depth", "1000000"], "from 1 to 2,000"),
         (["--epochs", "3", "--warmup-epochs", "3"], "--warmup-epochs"),
         (["--name", "../elsewhere"], "--name"),
     ],
@@ -92,6 +97,20 @@ def test_what_does_not_fit_is_refused_in_one_line(arguments, told):
         parse_args(arguments)
     assert told in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        field.name.replace("_", "-")
+        for field in dataclasses.fields(Config)
+        if field.metadata["read"] in (int, float, config.integers, config.numbers)
+    ],
+)
+def test_no_number_is_without_a_limit(name):
+    for huge in ("9" * 400, "1e309", "inf", "nan"):
+        with pytest.raises(InputError, match=f"--{name}"):
+            parse_args([f"--{name}", huge])
 
 
 def test_an_unknown_setting_in_python_is_refused():
@@ -114,7 +133,10 @@ def test_resuming_takes_the_runs_own_config(tmp_path):
 
 def test_epochs_may_be_raised_but_not_lowered(tmp_path):
     run, _ = stopped_run(tmp_path)
-    assert parse_args(["--resume", str(run), "--epochs", "30"]).epochs == 30
+    raised = ["--resume", str(run), "--epochs", "30"]
+    assert parse_args([*raised, "--lr-schedule", "step"]).epochs == 30
+    with pytest.raises(InputError, match="stretches the run's step schedule of 20 epochs"):
+        parse_args(raised)
     with pytest.raises(InputError, match="raised above 20"):
         parse_args(["--resume", str(run), "--epochs", "10"])
 

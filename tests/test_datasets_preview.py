@@ -19,12 +19,13 @@ from PIL import Image
 def test_a_preview_is_drawn_of_any_data_set(flags, tmp_path, capsys):
     from datasets.__main__ import main
 
-    make_folder(tmp_path, ("cat", "dollar $", "x_1"), train=2)
+    make_folder(tmp_path, ("cat", "dollar $", "x_1", "猫\x1b[31m"), train=2)
     picture = tmp_path / "preview.png"
     data = ["--dataset", "folder", "--data-dir", str(tmp_path)]
     assert main([*data, "--preview", str(picture), *flags]) == 0
     out, err = capsys.readouterr()
-    assert "folder: 6 training, 6 test images" in out
+    assert "folder: 8 training, 8 test images" in out
+    assert "猫\\x1b[31m" in out
     assert not err
     with Image.open(picture) as image:
         assert min(image.size) > 300
@@ -47,6 +48,7 @@ def test_captions_are_short_and_plain():
     assert caption("n02123045_tabby_cat_0", 11) == "n0212…cat_0"
     assert caption("n02123045_tabby_cat_0", 10) == "n0212…at_0"
     assert caption("$x$ caf\udce9", 18) == r"\$x\$ caf?"
+    assert caption("cat 猫 \x1b[31m\n", 18) == "cat ? ?[31m?"
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ import launch
 from errors import InputError
 from training import membership
 from training.checkpoints import newest
+from training.distributed import Workers
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCH = [sys.executable, str(ROOT / "launch.py")]
@@ -147,11 +148,18 @@ def test_a_job_goes_on_where_only_validation_is_left_of_an_epoch(tmp_path):
     assert (end / "net.params").read_bytes() == once
 
 
-def test_a_job_that_cannot_start_ends_with_its_message(tmp_path):
-    flags = ["--run-dir", tmp_path, "--lr", "fast"]
-    code, output = finish(start("--", *TRAIN, *flags))
-    assert code == 2
-    assert "error: argument --lr" in output
+def test_a_job_that_cannot_start_says_why_once(tmp_path):
+    data = ["--dataset", "folder", "--data-dir", "nowhere"]
+    code, output = finish(start("--", *TRAIN, *data, "--run-dir", tmp_path))
+    assert (code, output.count("\n")) == (2, 1), output
+    assert output.startswith("error: there is no folder nowhere")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_workers_that_would_train_alone_are_refused(monkeypatch):
+    monkeypatch.setenv("DMLC_ROLE", "worker")
+    with pytest.raises(InputError, match="with --kvstore dist_sync only"):
+        Workers("device")
 
 
 def test_a_host_file_goes_through_ssh(tmp_path):
@@ -195,6 +203,7 @@ def test_what_the_launcher_cannot_use_is_refused(capsys):
         (["--workers", "0"], "must be at least 1"),
         (["--servers", "0"], "must be at least 1"),
         (["--cluster", "ssh"], "needs --hosts FILE"),
+        (["--", "nosuch.py"], "there is no script nosuch.py"),
     ):
         assert launch.main([*flags, "--", "train_cifar10.py"]) == 2
         assert told in capsys.readouterr().err
@@ -214,7 +223,8 @@ def test_a_process_that_cannot_be_started_ends_the_job(monkeypatch):
     end = time.monotonic() + PATIENCE
     while not told and time.monotonic() < end:
         time.sleep(0.05)
-    assert told == ["the launcher of one process has ended with exit code 255"]
+    assert len(told) == 1
+    assert "the launcher of one process has ended with exit code 255" in told[0]
     assert scheduler.code == 255
 
 

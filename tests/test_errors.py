@@ -1,16 +1,19 @@
-"""A user's mistake is one line on stderr and exit code 2; a fault of ours is still a traceback."""
+"""A user's mistake is one line and exit code 2, Ctrl-C nothing; a fault of ours is a traceback."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.machinery
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from errors import InputError, command_line, nearest
+from errors import InputError, Parser, command_line, nearest
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = (
@@ -18,6 +21,7 @@ SCRIPTS = (
     "evaluate",
     "export",
     "launch",
+    "models.__main__",
     "formats.old_checkpoints",
     "plots",
     "predict",
@@ -49,47 +53,108 @@ def test_an_error_that_is_not_the_users_is_not_hidden():
         main()
 
 
-def test_a_script_tells_a_users_mistake_in_one_line(tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(
-        "import sys\n"
-        "from errors import InputError, command_line\n"
-        "@command_line\n"
-        "def main(argv=None):\n"
-        "    raise InputError('no such\\nmodel')\n"
-        "sys.exit(main())\n"
-    )
-    result = subprocess.run(
-        [sys.executable, str(script)],
-        cwd=ROOT,
-        env={"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 2
-    assert result.stdout == ""
+@pytest.fixture
+def script(tmp_path):
+    """Return what runs a command whose main is the given lines, in a process."""
+
+    def run(*lines, stdout=subprocess.PIPE, **environment):
+        path = tmp_path / "script.py"
+        body = "".join(f"    {line}\n" for line in lines)
+        path.write_text(
+            "import os, sys\n"
+            "from errors import InputError, command_line\n"
+            "@command_line\n"
+            f"def main(argv=None):\n{body}"
+            "sys.exit(main())\n",
+            encoding="utf-8",
+        )
+        return subprocess.run(
+            [sys.executable, str(path)],
+            cwd=ROOT,
+            env={"PYTHONPATH": str(ROOT), **environment},
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return run
+
+
+def test_a_script_tells_a_users_mistake_in_one_line(script):
+    result = script("raise InputError('no such\\nmodel')")
+    assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == "error: no such model\n"
 
 
-def test_a_name_that_stdout_cannot_say_is_written_with_backslashes(tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(
-        "import os, sys\n"
-        "from errors import command_line\n"
-        "@command_line\n"
-        "def main(argv=None):\n"
-        "    print('\u00fc', os.fsdecode(b'\\xff'))\n"
-        "sys.exit(main())\n",
-        encoding="utf-8",
-    )
-    result = subprocess.run(
-        [sys.executable, str(script)],
-        env={"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "1"},
-        capture_output=True,
-        text=True,
-    )
+def test_a_mistake_with_a_strangers_name_in_it_does_not_steer_the_terminal(script):
+    result = script("raise InputError('no class \\x1b[2J \\x9b31m \\u202e猫')")
+    assert result.stderr == "error: no class \\x1b[2J \\x9b31m \\u202e猫\n"
+
+
+def test_a_name_that_stdout_cannot_say_is_written_with_backslashes(script):
+    environment = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "1"}
+    result = script("print('\u00fc', os.fsdecode(b'\\xff'))", **environment)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout == "\\xfc \\udcff\n"
+
+
+@pytest.fixture
+def closed_pipe():
+    """Return the writing end of a pipe that nobody reads any more."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    yield writer
+    os.close(writer)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("lines", ["print(1)", "print('x' * 100_000)"])
+def test_output_that_nobody_reads_ends_a_command_quietly(script, closed_pipe, lines, unbuffered):
+    result = script(lines, stdout=closed_pipe, PYTHONUNBUFFERED=unbuffered)
+    assert (result.returncode, result.stderr) == (128 + signal.SIGPIPE, "")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_on_a_full_disk_is_one_line(script, unbuffered):
+    with open("/dev/full", "w") as full:
+        result = script("print(1)", stdout=full, PYTHONUNBUFFERED=unbuffered)
+    assert result.returncode == 2
+    assert result.stderr == "error: cannot write the output: No space left on device\n"
+
+
+def test_a_full_disk_that_is_not_the_screens_is_not_hidden(script):
+    result = script("raise OSError(28, 'No space left on device', 'checkpoint')")
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
+
+
+def test_ctrl_c_ends_a_main_without_a_traceback(script):
+    result = script("raise KeyboardInterrupt")
+    assert (result.returncode, result.stderr) == (128 + signal.SIGINT, "")
+
+
+COMMANDS = (
+    ["train_cifar10.py"],
+    ["evaluate.py"],
+    ["export.py"],
+    ["plots.py"],
+    ["predict.py"],
+    ["-m", "pretrained"],
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_ctrl_c_ends_a_command_that_is_still_importing_without_a_traceback(command, tmp_path):
+    (tmp_path / "numpy.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+    done = subprocess.run(
+        [sys.executable, *command, "--help"],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # not that of the tests
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
 def test_callers_may_catch_it_as_a_value_error():
@@ -100,3 +165,18 @@ def test_callers_may_catch_it_as_a_value_error():
 def test_a_flag_that_no_script_has_is_one_line(script, capsys):
     assert importlib.import_module(script).main(["--nothing"]) == 2
     assert re.fullmatch(r"error: .*\n", capsys.readouterr().err)
+
+
+def test_a_package_calls_itself_by_the_way_it_is_run(monkeypatch):
+    spec = importlib.machinery.ModuleSpec("pretrained.__main__", None)
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", spec)
+    assert Parser().prog == "python -m pretrained"
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    monkeypatch.setattr(sys, "argv", ["folder/plots.py"])
+    assert Parser().prog == "plots.py"
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_script_has_help(script, capsys):
+    assert importlib.import_module(script).main(["--help"]) == 0
+    assert capsys.readouterr().out.startswith("usage: ")

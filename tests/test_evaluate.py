@@ -17,7 +17,7 @@ import evaluate
 import models
 from datasets import Split
 from errors import InputError
-from metrics import softmax
+from metrics import measure, softmax
 
 FORMS = [
     "",
@@ -160,6 +160,14 @@ def test_data_of_other_classes_is_refused(finished_run, monkeypatch):
     monkeypatch.setattr(datasets, "get_dataset", lambda *_: other)
     with pytest.raises(InputError, match="tells other classes apart"):
         evaluate.evaluate([str(finished_run)])
+
+
+def test_names_of_classes_do_not_steer_the_terminal():
+    row = measure(np.eye(2), np.array([0, 1]), ["\x1b[2Jcat\nok", "猫"])
+    about = {"dataset": "folder", "split": "test", "flip": False, "ensemble": None}
+    lines = evaluate.report({**about, "models": [{"source": "runs/a", "model": "m", **row}]})
+    assert "    \\x1b[2Jcat\\nok   0.00 %\n" in lines
+    assert "    猫 " in lines
 
 
 def test_json_and_picture_from_the_command_line(finished_run, data, tmp_path, capsys):

@@ -75,6 +75,11 @@ def test_the_legend_names_what_is_drawn(tmp_path, validated):
     assert names == ["run", "training"] + ["validation"] * validated
 
 
+def test_a_run_may_have_any_name(tmp_path):
+    (legend,) = plots.plot_curves([write_run(tmp_path / "猫 $x$")], tmp_path / "x.png").legends
+    assert legend.get_texts()[0].get_text() == r"? \$x\$"
+
+
 def drawn(figure):
     """Return what a figure looks like; raises where it cannot be drawn."""
     picture = io.BytesIO()
@@ -162,6 +167,13 @@ def test_sources_are_shares_of_each_targets_largest():
     titles = [axes.get_title() for axes in figure.axes[:2]]
     assert titles == ["dense block 1; out: transition", "dense block 2; out: linear layer"]
     assert drawn(figure)
+
+
+def test_a_confusion_matrix_says_what_its_axes_are_whatever_the_classes_are_called():
+    axes = pictures.draw_confusion(np.eye(2, dtype=int), ["猫", "x\x1b"]).axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["?", "x?"]
+    assert drawn(axes.figure)
 
 
 def test_bars_say_their_numbers_and_leave_out_what_was_not_measured():

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import pictures
 import predict
 from classifiers import open_classifier
 from datasets.images import read_image
@@ -83,6 +84,23 @@ def test_onnx_works_without_mxnet(finished_run, folder, tmp_path):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_what_is_no_image_in_a_folder_is_named_and_the_rest_is_labelled(
+    finished_run, folder, capsys
+):
+    (folder / "paper.pdf").write_bytes(b"%PDF-1.4")
+    (folder / "broken.png").write_bytes((folder / "0.png").read_bytes()[:60])
+    (folder / "\x1b[31mred.png").write_bytes((folder / "0.png").read_bytes())
+    model = finished_run / "export" / "model.onnx"
+    assert predict.main([str(model), str(folder)]) == 2
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == len(MODES) + 2
+    assert "\\x1b[31mred.png: " in out
+    assert "\x1b" not in out
+    broken, paper = err.splitlines()
+    assert f"error: {folder / 'broken.png'} is not an image" in broken
+    assert f"error: {folder / 'paper.pdf'} is not an image" in paper
+
+
 def test_stdin_keeps_its_place_among_files(finished_run, folder, capsys, monkeypatch):
     class Stdin:
         buffer = io.BytesIO((folder / "1.png").read_bytes())
@@ -116,7 +134,7 @@ def test_a_terminal_gets_bars(finished_run, folder, capsys, monkeypatch):
 
 
 def test_a_plot_shows_any_name_of_a_file(finished_run, tmp_path, capsys):
-    names = [b"$\\no{such$.png", b"caf\xe9.png", b"long" * 40 + b".png"]
+    names = [b"$\\no{such$.png", b"caf\xe9.png", b"long" * 40 + b".png", "猫\n\x1b.png".encode()]
     for name in names:
         make_image("RGB").save(tmp_path / os.fsdecode(name))
     model, picture = finished_run / "export" / "model.onnx", tmp_path / "plot.png"
@@ -125,6 +143,16 @@ def test_a_plot_shows_any_name_of_a_file(finished_run, tmp_path, capsys):
     assert predict.main([str(model), str(picture), "--plot", str(tmp_path / "no" / "x.png")]) == 2
     error = capsys.readouterr().err
     assert error == f"error: cannot write {tmp_path / 'no' / 'x.png'}: No such file or directory\n"
+
+
+def test_a_plot_has_as_many_bars_as_were_asked_for(finished_run, folder, tmp_path, monkeypatch):
+    drawn, draw = [], pictures.draw_predictions
+    monkeypatch.setattr(pictures, "draw_predictions", lambda *given: drawn.append(draw(*given)))
+    model, picture = finished_run / "export" / "model.onnx", tmp_path / "plot.png"
+    arguments = [str(model), str(folder / "0.png"), "--plot", str(picture)]
+    for top in (3, 100):
+        assert predict.main([*arguments, "--top", str(top)]) == 0
+    assert [len(figure.axes[1].patches) for figure in drawn] == [3, 10]
 
 
 def test_kaggle_answer_has_every_image_in_order_of_its_number(finished_run, tmp_path, capsys):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import signal
+from types import SimpleNamespace
 
 from runtime import has_bfloat16
 
@@ -147,9 +149,32 @@ def test_the_history_of_a_killed_run_catches_up(tmp_path, undisturbed):
 def test_more_epochs_may_be_asked_for(tmp_path, undisturbed):
     folder = tmp_path / "run"
     shutil.copytree(undisturbed[0], folder)
-    assert resume(folder, "--epochs", "4")["epochs"] == 4
+    with pytest.raises(InputError, match="add --lr-schedule cosine"):
+        resume(folder, "--epochs", "4")
+    assert metrics(folder) == metrics(undisturbed[0])
+    assert resume(folder, "--epochs", "4", "--lr-schedule", "cosine")["epochs"] == 4
     assert metrics(folder)[:3] == metrics(undisturbed[0])
     assert json.loads((folder / "config.json").read_text())["config"]["epochs"] == 4
+    told = "4 epochs instead of 3: the learning rate goes on at 0.010543, it has come to 0\n"
+    assert told in (folder / "train.log").read_text()
+
+
+def test_a_tenth_is_held_out_unless_said_otherwise_and_the_number_is_kept(tmp_path):
+    config = dataclasses.replace(
+        parse_args([*FLAGS, "--run-dir", str(tmp_path), "--name", "run", "--epochs", "1"]),
+        val_size=None,
+    )
+    train_cifar10.train(config)
+    described = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert described["config"]["val_size"] == described["data"]["val"] == 16
+    assert resume(tmp_path / "run", "--val-size", "16")["epochs"] == 1
+
+
+def test_a_run_from_when_5000_images_were_the_default_is_still_known():
+    config = parse_args(["--model", "resnet20", "--val-size", "5000"])
+    data, workers = SimpleNamespace(fingerprint="f"), SimpleNamespace(count=1)
+    same = SimpleNamespace(config=config, data=data, split="s", workers=workers, ctx=[0])
+    assert run.Run.identity(same).startswith("c78f40f196c29147")
 
 
 def other_images(name, data_dir=None):
@@ -187,12 +212,13 @@ def test_a_damaged_newest_checkpoint_costs_an_epoch_and_no_more(tmp_path, undist
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (["--no-augment", "--mixup", "0", "--lr", "1e30"], "the loss of step"),
-        (["--no-augment", "--mixup", "0", "--lr", "1e30", "--clip-grad", "1"], "of step"),
+        (["--no-augment", "--mixup", "0"], "the loss of step"),
+        (["--no-augment", "--mixup", "0", "--clip-grad", "1"], "of step"),
     ],
     ids=["plain", "clipped"],
 )
-def test_divergence_ends_the_run_with_advice(tmp_path, flags, told, capsys):
+def test_divergence_ends_the_run_with_advice(tmp_path, flags, told, capsys, monkeypatch):
+    monkeypatch.setattr(run, "make_schedule", lambda *_: lambda step: 1e30)
     arguments = [*FLAGS, "--lr-schedule", "step", "--run-dir", str(tmp_path), "--name", "run"]
     assert train_cifar10.main([*arguments, *flags]) == 3
     error = capsys.readouterr().err

@@ -90,9 +90,10 @@ def test_the_log_goes_to_the_screen_and_to_the_file(tmp_path, capsys):
     folder = RunFolder.create(tmp_path / "run")
     folder.write_config({})
     LOG.info("epoch %d", 1)
+    LOG.info("run folder: \x1b[2J")
     folder.close()
-    assert capsys.readouterr().out == "epoch 1\n"
-    assert (tmp_path / "run" / "train.log").read_text().endswith(" epoch 1\n")
+    assert capsys.readouterr().out == "epoch 1\nrun folder: \\x1b[2J\n"
+    assert (tmp_path / "run" / "train.log").read_text().splitlines()[0].endswith(" epoch 1")
 
 
 def test_a_log_on_a_full_disk_ends_the_run(tmp_path):

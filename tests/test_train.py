@@ -46,7 +46,7 @@ def finished(tmp_path_factory):
 def test_it_says_what_it_does_and_ends_with_the_error_and_the_folder(finished):
     folder, done = finished
     lines = done.stdout.splitlines()
-    assert "parameters" in lines[0]
+    assert lines[0].startswith("DenseNet-BC-16, k=16 on shapes: 77,898 parameters")
     assert any("epoch 1/2 step" in line and "images/s" in line for line in lines)
     assert any(line.startswith("epoch 2/2: training loss") for line in lines)
     assert lines[-2].startswith("test error: ")
@@ -89,6 +89,21 @@ def test_the_best_net_is_that_of_the_best_validation(finished):
     best = max(range(2), key=lambda epoch: (history[epoch]["val_acc"], -epoch)) + 1
     assert json.loads((folder / "results.json").read_text())["best_epoch"] == best
     assert find(folder).progress["best_epoch"] == best
+
+
+def test_a_run_goes_on_when_nobody_reads_its_output_any_more(tmp_path):
+    command = [sys.executable, str(ROOT / "tests" / "tiny_train.py"), *TINY, *SMALL]
+    flags = ["--val-size", "32", "--log-interval", "1", "--run-dir", str(tmp_path), "--name", "a"]
+    process = subprocess.Popen(
+        [*command, *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while "epoch 1/2 step" not in process.stdout.readline():
+        assert process.poll() is None, process.stderr.read()
+    process.stdout.close()
+    process.stderr.close()
+    assert process.wait() == 0
+    assert (tmp_path / "a" / "results.json").is_file()
+    assert "run folder: " in (tmp_path / "a" / "train.log").read_text()
 
 
 REFUSALS = [

@@ -72,13 +72,24 @@ def test_json_has_no_numbers_that_json_does_not_know():
         utils.to_json({"loss": float("nan")})
 
 
-def test_the_first_signal_is_noted():
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda each: each.name)
+def test_the_first_signal_is_noted(number):
     before = signal.getsignal(signal.SIGINT)
     with utils.StopSignals() as stop:
         assert stop.received == 0
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.received == signal.SIGTERM
+        os.kill(os.getpid(), number)
+        assert stop.received == number
     assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_under_nohup_a_lost_terminal_stops_nothing():
+    code = (
+        "import os, signal, utils\n"
+        "with utils.StopSignals() as stop:\n"
+        "    os.kill(os.getpid(), signal.SIGHUP)\n"
+        "    assert stop.received == 0\n"
+    )
+    assert subprocess.run(["nohup", sys.executable, "-c", code], timeout=60).returncode == 0
 
 
 def test_the_second_signal_kills():

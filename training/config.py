@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,15 +51,23 @@ def integers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(","))
 
 
+_KINDS: Mapping[Any, tuple[type, ...]] = {
+    str: (str,),
+    yes_no: (bool,),
+    **dict.fromkeys((int, integers), (int,)),
+    **dict.fromkeys((float, numbers), (int, float)),
+}
+
+
 def flag(
     default: Any,
     help: str,
     read: Callable[[str], Any] = str,
-    least: float = -math.inf,
-    most: float = math.inf,
+    least: float = 0,
+    most: float = 1_000_000,
     choices: tuple[str, ...] | None = None,
 ) -> Any:
-    """Make a field of :class:`Config`: its default, its flag's help, how to read it, its range."""
+    """Make a field of :class:`Config`: default, help, how to read it, the range of its numbers."""
     return dataclasses.field(
         default=default,
         metadata={"help": help, "read": read, "least": least, "most": most, "choices": choices},
@@ -77,10 +84,10 @@ class Config:
     model: str = flag("densenet", "what to train; python -m models lists the names")
     preset: str = flag("", "a whole recipe (below); flags given beside it win")
 
-    depth: int | None = flag(None, "depth instead of the model's own", int, 1)
-    width: int | None = flag(None, "ResNet: times the channels of every layer", int, 1)
+    depth: int | None = flag(None, "depth instead of the model's own", int, 1, 2000)
+    width: int | None = flag(None, "ResNet: times the channels of every layer", int, 1, 32)
     pool: bool = flag(False, "ResNet: conv and max pooling before each group; depth 11, 17, ...")
-    growth_rate: int | None = flag(None, "DenseNet: channels that a layer adds", int, 1)
+    growth_rate: int | None = flag(None, "DenseNet: channels that a layer adds", int, 1, 256)
     bottleneck: bool | None = flag(None, "DenseNet: 1x1 convolutions, yes or no", yes_no)
     compression: float | None = flag(None, "DenseNet: share a transition keeps", float, 0.01, 1)
     dropout: float | None = flag(None, "DenseNet (default 0.2 with --no-augment)", float, 0, 0.99)
@@ -91,58 +98,63 @@ class Config:
 
     dataset: str = flag("cifar10", "cifar10, cifar100, shapes (needs no download) or folder")
     data_dir: str | None = flag(None, "where the data is (default: MXNet's own data home)")
-    val_size: int = flag(5000, "training images held out for validation; 0: none", int, 0)
-    train_size: int = flag(0, "training images to take, of every class alike; 0: all", int, 0)
+    val_size: int | None = flag(
+        None, "images held out for validation; 0: none (default: a tenth, 5,000 at most)", int
+    )
+    train_size: int = flag(0, "training images to take, of every class alike; 0: all", int)
     no_augment: bool = flag(False, "neither crop nor flip")
     cutout: int = flag(0, "cutout: side of the square in pixels", int, 0, 32)
     mixup: float = flag(0.0, "mixup: alpha of the Beta distribution", float, 0, 100)
     cutmix: float = flag(0.0, "CutMix: alpha of the Beta distribution", float, 0, 100)
     label_smoothing: float = flag(0.0, "probability spread over all classes", float, 0, 0.99)
-    augment_off_epochs: int = flag(0, "last epochs with crop and flip alone", int, 0)
+    augment_off_epochs: int = flag(0, "last epochs with crop and flip alone", int)
 
-    epochs: int = flag(300, "passes over the training images", int, 1)
+    epochs: int = flag(300, "passes over the training images", int, 1, 10_000)
     batch_size: int = flag(64, "images a step, over all devices and workers together", int, 1)
-    lr: float = flag(0.1, "learning rate after the warm-up", float, 0)
+    lr: float = flag(0.1, "learning rate after the warm-up", float)
     lr_schedule: str = flag("step", "what follows the warm-up", choices=("step", "cosine"))
     lr_milestones: tuple[float, ...] = flag(
-        (0.5, 0.75), "where lr falls tenfold: shares of the run below 1, epochs from 1 on", numbers
+        (0.5, 0.75),
+        "where lr falls tenfold: shares of the run below 1, epochs from 1 on",
+        numbers,
+        1e-6,
     )
-    warmup_epochs: int = flag(0, "epochs of linear warm-up from 0", int, 0)
-    warmup_lr: float | None = flag(None, "keep to this lr during the warm-up instead", float, 0)
+    warmup_epochs: int = flag(0, "epochs of linear warm-up from 0", int)
+    warmup_lr: float | None = flag(None, "keep to this lr during the warm-up instead", float)
     momentum: float = flag(0.9, "Nesterov momentum", float, 0, 0.9999)
-    wd: float = flag(1e-4, "weight decay", float, 0)
+    wd: float = flag(1e-4, "weight decay", float)
     no_decay_norm: bool = flag(False, "no weight decay on BatchNorm and biases")
-    clip_grad: float = flag(0.0, "largest norm of the gradient; 0: do not clip", float, 0)
+    clip_grad: float = flag(0.0, "largest norm of the gradient; 0: do not clip", float)
     accumulate: int = flag(1, "parts to compute a batch in, to save memory", int, 1)
 
     seed: int = flag(0, "of everything random", int, 0, 2**31 - 1)
     ctx: str = flag("auto", "auto: a GPU if there is one", choices=("auto", "cpu", "gpu"))
-    gpus: tuple[int, ...] = flag((), "device numbers, as in 0,1; also with --ctx cpu", integers)
+    gpus: tuple[int, ...] = flag(
+        (), "device numbers, as in 0,1; also with --ctx cpu", integers, 0, 63
+    )
     kvstore: str = flag("device", "dist_sync: many machines", choices=("device", "dist_sync"))
     amp: bool = flag(False, "mixed precision: float16 on GPUs, bfloat16 on CPUs that have it")
     deterministic: bool = flag(False, "repeatable bits on a GPU too, at some cost in speed")
     no_hybridize: bool = flag(False, "run the net imperatively, to debug it")
 
     run_dir: str = flag("runs", "folder of run folders")
-    name: str = flag("", "the run's folder in it (default: model, data set and time)")
+    name: str = flag("", "the run's folder in it (default: net, data set and time)")
     resume: str | None = flag(None, "run folder: go on as if the run had never stopped")
-    checkpoint_minutes: float = flag(10.0, "longest time between checkpoints", float, 0)
+    checkpoint_minutes: float = flag(10.0, "longest time between checkpoints", float)
     log_interval: int = flag(100, "steps between lines in the log", int, 1)
 
     def __post_init__(self) -> None:
         """Refuse what lies out of range or does not fit together."""
         for field in dataclasses.fields(self):
             _check_field(field, getattr(self, field.name))
-        if any(not 0 < milestone < math.inf for milestone in self.lr_milestones):
-            raise InputError(f"--lr-milestones {self.lr_milestones}: each must be above 0")
         micro_batches = max(1, len(self.gpus)) * self.accumulate
         if self.batch_size % micro_batches:
             raise InputError(
                 f"--batch-size {self.batch_size} cannot be split into {micro_batches} equal parts "
                 "(devices times --accumulate): choose a multiple"
             )
-        if len(set(self.gpus)) < len(self.gpus) or any(number < 0 for number in self.gpus):
-            raise InputError(f"--gpus {self.gpus}: every device number once, none negative")
+        if len(set(self.gpus)) < len(self.gpus):
+            raise InputError(f"--gpus {self.gpus}: every device number once")
         if self.warmup_epochs >= self.epochs:
             raise InputError(f"--warmup-epochs must be fewer than --epochs {self.epochs}")
         if self.name != re.sub(r"[^\w.+=-]", "", self.name) or self.name.startswith("."):
@@ -184,16 +196,15 @@ def _check_field(field: dataclasses.Field, value: Any) -> None:
     choices = field.metadata["choices"]
     if value is None and field.default is None:
         return
-    kinds = {int: (int,), float: (int, float), str: (str,), yes_no: (bool,)}.get(read, (tuple,))
-    kinds = (bool,) if isinstance(field.default, bool) else kinds
-    fits = isinstance(value, kinds) and isinstance(value, bool) == (kinds == (bool,))
-    if fits and isinstance(value, tuple):
-        element = int if read is integers else (int, float)
-        fits = all(isinstance(part, element) and not isinstance(part, bool) for part in value)
-    if not fits:
+    kinds = (bool,) if isinstance(field.default, bool) else _KINDS[read]
+    parts = value if isinstance(value, tuple) else (value,)
+    if isinstance(value, tuple) != (read in (integers, numbers)) or not all(
+        isinstance(part, kinds) and isinstance(part, bool) == (bool in kinds) for part in parts
+    ):
         raise InputError(f"{name}: {value!r} is not a value for it")
-    if kinds in ((int,), (int, float)) and not least <= value <= most:
-        raise InputError(f"{name} {value} is out of range: from {least:g} to {most:g}")
+    for number in parts if int in kinds else ():
+        if not least <= number <= most:  # nor does one that is not finite
+            raise InputError(f"{name} {number} is out of range: from {least:,} to {most:,}")
     if choices and value not in choices:
         raise InputError(f"{name} {value}: choose from {', '.join(choices)}")
 
@@ -294,7 +305,8 @@ def resumed(config: Config, given: Mapping[str, Any]) -> Config:
     Raises
     ------
     InputError
-        If a flag would change what the run is, naming each that differs; or for fewer epochs.
+        If a flag would change what the run is, naming each that differs; for fewer epochs; or for
+        more, unless the schedule that they stretch is named.
     """
     differing = [
         f"--{name.replace('_', '-')} {value} (the run has {getattr(config, name)})"
@@ -303,6 +315,13 @@ def resumed(config: Config, given: Mapping[str, Any]) -> Config:
     ]
     if differing:
         raise InputError(f"a resumed run keeps its settings; drop {', '.join(differing)}")
-    if given.get("epochs", config.epochs) < config.epochs:
+    epochs = given.get("epochs", config.epochs)
+    if epochs < config.epochs:
         raise InputError(f"--epochs may be raised above {config.epochs} at resuming, not lowered")
+    if epochs > config.epochs and "lr_schedule" not in given:
+        raise InputError(
+            f"--epochs {epochs} stretches the run's {config.lr_schedule} schedule of "
+            f"{config.epochs} epochs, so that its learning rate may rise again: add --lr-schedule "
+            f"{config.lr_schedule} to have that"
+        )
     return dataclasses.replace(config, **{n: v for n, v in given.items() if n in RESUMABLE})

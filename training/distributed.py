@@ -39,16 +39,22 @@ class Workers:
     Raises
     ------
     InputError
-        If ``dist_sync`` is wanted and no launcher has said who is who.
+        If ``dist_sync`` is wanted and no launcher has said who is who, or the other way round.
     """
 
     def __init__(self, kvstore: str) -> None:
         self.kvstore: Any = kvstore
         self.rank, self.count = 0, 1
         self._known: set[int] = set()
+        launched = os.environ.get("DMLC_ROLE") == "worker"
         if kvstore != "dist_sync":
+            if launched:
+                raise InputError(
+                    "launch.py starts a run with --kvstore dist_sync only: without it, its workers "
+                    "would not share their work"
+                )
             return
-        if os.environ.get("DMLC_ROLE") != "worker":
+        if not launched:
             raise InputError(
                 "--kvstore dist_sync needs a launcher: python launch.py --workers 2 -- "
                 "train_cifar10.py --kvstore dist_sync ..."

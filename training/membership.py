@@ -28,7 +28,7 @@ class Scheduler:
     port : int
         Where to listen.
     ended : callable
-        Told the reason when the job has to end.
+        Told once why the job has to end.
 
     Attributes
     ----------
@@ -39,7 +39,8 @@ class Scheduler:
     def __init__(self, port: int, ended: Callable[[str], None]) -> None:
         self._ended = ended
         self._members: dict[socket.socket, str] = {}
-        self._lock = threading.Lock()
+        self._watchers: list[threading.Thread] = []
+        self._lock, self._ending = threading.Lock(), threading.Lock()
         self.code = 0
         self._listener = socket.create_server(("", port), backlog=1024)
         threading.Thread(target=self._accept, daemon=True).start()
@@ -47,11 +48,18 @@ class Scheduler:
     def _accept(self) -> None:
         while True:
             connection, _ = self._listener.accept()
-            threading.Thread(target=self._watch, args=(connection,), daemon=True).start()
+            watcher = threading.Thread(target=self._watch, args=(connection,), daemon=True)
+            self._watchers.append(watcher)
+            watcher.start()
+
+    def wait(self) -> None:
+        """Wait until all who took part have ended and their last words are heard."""
+        for watcher in self._watchers:
+            watcher.join()
 
     def _watch(self, connection: socket.socket) -> None:
         connection.settimeout(SILENCE)
-        name, reason = "", "has closed its connection: it was killed or has crashed"
+        name, told, reason = "", "", "has closed its connection: it was killed or has crashed"
         try:
             for line in connection.makefile("r"):
                 word, _, rest = line.strip().partition(" ")
@@ -62,8 +70,9 @@ class Scheduler:
                 elif word == "stop":
                     self._tell("stop")
                 elif word == "done":
-                    self.code = self.code or int(rest)
-                    reason = f"has ended with exit code {rest}" if int(rest) else ""
+                    code, _, told = rest.partition(" ")
+                    self.code = self.code or int(code)
+                    reason = f"has ended with exit code {code}" if int(code) else ""
                     break
         except socket.timeout:
             reason = f"has said nothing for {SILENCE:.0f} s"
@@ -75,9 +84,10 @@ class Scheduler:
             deadline = time.monotonic() + GRACE
             while time.monotonic() < deadline and self._workers():
                 time.sleep(0.1)
-        if name and reason:
-            self._tell(f"{name} {reason}")
-            self._ended(f"{name} {reason}")
+        if name and reason and self._ending.acquire(blocking=False):
+            self._tell("end")
+            why = f"the job ends: {name} {reason}; if the run had begun, go on with --resume"
+            self._ended(told or why)
 
     def _workers(self) -> int:
         with self._lock:
@@ -100,7 +110,7 @@ class Member:
     name : str
         For messages.
     ended : callable
-        Told the reason when the job has to end.
+        Called when the job has to end; told the reason if the scheduler cannot say it.
     """
 
     def __init__(self, address: tuple[str, int], name: str, ended: Callable[[str], None]) -> None:
@@ -136,11 +146,11 @@ class Member:
                 if line.strip() == "stop":
                     os.kill(os.getpid(), signal.SIGTERM)
                 else:
-                    self._ended(line.strip())
+                    self._ended("")
         if not self._done.is_set():
-            self._ended("the scheduler is gone")
+            self._ended("the job ends: the scheduler is gone; go on with --resume")
 
-    def done(self, code: int) -> None:
-        """Say that this process has ended on its own account."""
+    def done(self, code: int, told: str = "") -> None:
+        """Say that this process has ended on its own account, and its last words, one line."""
         self._done.set()
-        self._send(f"done {code}")
+        self._send(f"done {code} {told}")

@@ -19,7 +19,6 @@ _STOCHASTIC_DEPTH = {
     "batch_size": 128,
     "lr": 0.1,
     "lr_milestones": (0.5, 0.75),
-    "val_size": 5000,
 }
 PRESETS: Mapping[str, Preset] = {
     "densenet": Preset(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from training.checkpoints import (
     optimizer_state,
     set_optimizer_state,
 )
-from training.optimisation import loss_scale_state, set_loss_scale_state
+from training.optimisation import loss_scale_state, make_schedule, set_loss_scale_state
 from training.run import Progress, Run
 from training.run_folder import LOG, RunFolder, describe_environment
 
@@ -40,7 +41,7 @@ def open_checkpoints(run: Run, folder: RunFolder) -> tuple[Checkpoints, Checkpoi
         folder.write_config(description)
         LOG.info(
             "%s on %s: %s parameters, %d training images, %d to validate, run folder %s",
-            run.config.model,
+            description["net"],
             run.data.name,
             f"{description['parameters']:,}",
             len(run.loader.split),
@@ -52,6 +53,14 @@ def open_checkpoints(run: Run, folder: RunFolder) -> tuple[Checkpoints, Checkpoi
     check_same_run(run, stored)
     loaded = newest(folder.checkpoints, LOG.warning)
     LOG.info("going on with %s from %s", folder.path, loaded.path.name if loaded else "the start")
+    before, steps = stored["config"]["epochs"], run.loader.steps_per_epoch
+    if loaded and run.config.epochs > before:
+        done = loaded.progress["epoch"] * steps + loaded.progress["step"]
+        old = make_schedule(replace(run.config, epochs=before), steps)
+        LOG.info(
+            "%d epochs instead of %d: the learning rate goes on at %g, it has come to %g",
+            *(run.config.epochs, before, run.schedule(done), old(max(0, done - 1))),
+        )
     again = [*stored.get("resumed", []), describe_environment()]
     folder.write_config({**stored, "config": description["config"], "resumed": again})
     return Checkpoints(folder.checkpoints, loaded), loaded

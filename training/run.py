@@ -17,6 +17,7 @@ from datasets.loader import TrainLoader
 from errors import InputError
 from training.config import RESUMABLE, Config
 from training.distributed import Workers
+from training.naming import net_title
 from training.optimisation import make_schedule, make_trainer, precision, prepare_amp
 from training.run_folder import describe_environment
 from utils import contexts, sha256, to_json
@@ -66,6 +67,7 @@ class Run:
         data = self.data
         return {
             "config": {**self.config.to_dict(), "resume": None},
+            "net": net_title(self.config),
             "data": {
                 "name": data.name,
                 "classes": list(data.classes),
@@ -90,7 +92,8 @@ class Run:
 
     def identity(self) -> str:
         """Return a digest of what must not change between the parts of a run."""
-        config, defaults = self.config.to_dict(), Config().to_dict()
+        # 5,000 validation images were the default when these digests were first stored.
+        config, defaults = self.config.to_dict(), {**Config().to_dict(), "val_size": 5000}
         fixed = {
             name: value
             for name, value in config.items()
@@ -113,8 +116,10 @@ def build(config: Config, workers: Workers) -> Run:
         os.environ.update(MXNET_ENFORCE_DETERMINISM="1", MXNET_CUDNN_AUTOTUNE_DEFAULT="0")
     ctx = contexts(config.ctx, config.gpus)
     data = get_dataset(config.dataset, config.data_dir)
+    val_size = min(5000, len(data.train) // 10) if config.val_size is None else config.val_size
+    config = replace(config, val_size=val_size)
     train_images, validation, split = split_validation(
-        data.train, config.val_size, config.seed, config.train_size
+        data.train, val_size, config.seed, config.train_size
     )
     loader = TrainLoader(
         train_images,

@@ -21,18 +21,19 @@ from typing import IO, Any, Mapping, Sequence
 
 from tqdm import tqdm
 
-from errors import InputError
+from errors import InputError, flush_screen, printable
 from utils import to_json, write_atomically, writing
 
 LOG = logging.getLogger("train")
 
 
 class _Screen(logging.Handler):
-    """Lines on the screen, above a progress bar if there is one."""
+    """Lines on the screen, above a progress bar if there is one; a run goes on without a screen."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stdout)
-        sys.stdout.flush()
+        with contextlib.suppress(OSError):
+            tqdm.write(printable(self.format(record)), file=sys.stdout)
+        flush_screen()
 
 
 class _File(logging.FileHandler):

@@ -1,0 +1,79 @@
+"""What a run is called: its net, as the papers would say it, and its folder."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from pathlib import Path
+
+import models
+from training.config import Config
+from utils import writing
+
+# Options of a net: what a title calls them, and the values that go without saying.
+_NOTES = {
+    "growth_rate": ("k", ()),
+    "width": ("width", (1,)),
+    "compression": ("compression", (0.5, 1)),
+    "dropout": ("dropout", (0,)),
+    "final_survival_prob": ("p_L", (1,)),
+}
+
+
+def net_title(config: Config) -> str:
+    """Return what is trained: ``DenseNet-BC-16, k=16``, whatever the name that it began from.
+
+    Parameters
+    ----------
+    config : Config
+        The model's name and the options that change it; both fit together.
+
+    Returns
+    -------
+    str
+        The name, where the net is not from here.
+    """
+    name = models.ALIASES.get(config.model, config.model)
+    if name not in models.REGISTRY:
+        return name
+    options = {**models.REGISTRY[name][1], **config.model_options()}
+    notes = [
+        f"{label}={options[option]:g}"
+        for option, (label, usual) in _NOTES.items()
+        if option in options and options[option] not in usual
+    ]
+    bottleneck = options.get("bottleneck", False)
+    if "growth_rate" in options:
+        letters = "B" * bottleneck + "C" * (options["compression"] < 1)
+        family = f"DenseNet-{letters}" if letters else "DenseNet"
+    else:
+        family = "ResNet"
+        notes += ["pre-activation"] * bottleneck + ["pooled"] * options.get("pool", False)
+    scaled = "SE-" if options.get("squeeze_excitation") else ""
+    return ", ".join([f"{scaled}{family}-{options['depth']}", *notes])
+
+
+def new_folder(config: Config) -> Path:
+    """Return a new run's folder: the one it asks for, or one that no other start can take.
+
+    The latter is named by net, data set and time, with a number where one second sees two starts,
+    and is made here.
+
+    Raises
+    ------
+    InputError
+        If it cannot be made.
+    """
+    if config.name:
+        return Path(config.run_dir) / config.name
+    title = net_title(config).replace(", ", "-")
+    name = f"{title}-{config.dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for number in itertools.count(1):
+        path = Path(config.run_dir) / (name if number == 1 else f"{name}-{number}")
+        with writing(path):
+            try:
+                path.mkdir(parents=True)
+                break
+            except FileExistsError:
+                continue
+    return path
