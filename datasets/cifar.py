@@ -11,7 +11,6 @@ import numpy as np
 
 from datasets.archive import check_archive, own_digest, read_members
 from datasets.base import IMAGE_SHAPE, Dataset, Split, check_labels, make_dataset
-from datasets.download import download
 from datasets.files import read_regular
 from datasets.pickles import decode_python
 from errors import InputError
@@ -208,8 +207,10 @@ def decode_binary(
 def _download(source: Source, archive: Path) -> None:
     mirrors = os.environ.get(MIRRORS_VARIABLE, "").split() or source.mirrors
     try:
+        from datasets.download import download  # its libraries are for this alone
+
         download(archive, mirrors, source.binary.digests, source.archive_size)
-    except InputError as error:
+    except (InputError, ImportError) as error:
         raise InputError(
             f"there is no {source.name} in {archive.parent}: {error}. Get {archive.name} from "
             f"{HOME_PAGE} and put it there, or name a mirror in {MIRRORS_VARIABLE}; "
