@@ -224,7 +224,8 @@ def _limits(source: Source, form: Form) -> dict[str, int]:
     def limit(count: int) -> int:
         if form is source.binary:
             return count * (source.label_bytes + PIXELS)
-        return count * (PIXELS + 128) + 65536  # with labels and the images' file names
+        # Protocol 0 of Python 3 writes a black pixel as \\u0000; with labels and file names.
+        return count * (6 * PIXELS + 128) + 65536
 
     return {
         **dict.fromkeys(form.train, limit(source.train_size)),

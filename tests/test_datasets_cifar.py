@@ -63,10 +63,17 @@ def test_the_binary_archive_is_read_and_nothing_is_written(source, tmp_path):
 
 
 @SOURCES
-@pytest.mark.parametrize("protocol", [3, 4])
+@pytest.mark.parametrize("protocol", range(6))
 def test_python_batches_are_read(source, protocol, tmp_path):
     write_all(tmp_path / source.python.folder, python_files(source, protocol))
     assert_is(load_cifar(source, tmp_path), source)
+
+
+def test_python_batches_of_six_bytes_a_pixel_are_read(tmp_path, monkeypatch):
+    images, labels = tiny_arrays(TINY10)
+    monkeypatch.setattr("tiny_cifar.tiny_arrays", lambda *_: (np.zeros_like(images), labels))
+    write_all(tmp_path, python_files(TINY10, protocol=0))
+    assert not load_cifar(TINY10, tmp_path).train.images.any()
 
 
 @SOURCES
