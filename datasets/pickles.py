@@ -52,6 +52,31 @@ def decode_python(
     InputError
         If it is damaged, or holds anything that these files do not.
     """
+    images, labels = _load(where, content, count, "data", label_key)
+    pixels = images.values if type(images) is _Array else None
+    if pixels is None or pixels.shape != (count, int(np.prod(IMAGE_SHAPE))):
+        raise InputError(f"{where} holds no {count} images of 3 x 32 x 32 bytes")
+    if type(labels) is not list or len(labels) != count or not all(map(_is_count, labels)):
+        raise InputError(f"{where} holds no list of {count} {label_key}")
+    return pixels.reshape(count, *IMAGE_SHAPE), np.array(labels, np.int64)
+
+
+def decode_names(where: str, content: bytes, count: int, key: str) -> list[str]:
+    """Decode the list of class names in the file beside the batches, of about `count`.
+
+    Raises
+    ------
+    InputError
+        If it is damaged, or there is no such list under the key.
+    """
+    (names,) = _load(where, content, count, key)
+    if type(names) is not list or any(type(name) not in (bytes, str) for name in names):
+        raise InputError(f"{where} holds no list of {key}")
+    return [name.decode("utf-8", "replace") if type(name) is bytes else name for name in names]
+
+
+def _load(where: str, content: bytes, count: int, *keys: str) -> list[Any]:
+    """Return what a file's dictionary has for the keys, of text or of bytes; None for nothing."""
     limit = count * INSTRUCTIONS_PER_IMAGE + INSTRUCTIONS_BESIDES
     try:
         batch = _Unpickler(content, limit).load()
@@ -60,13 +85,7 @@ def decode_python(
         raise InputError(f"{where} is not one of CIFAR's Python batches: {reason:.120}") from error
     if type(batch) is not _Batch:
         raise InputError(f"{where} is not one of CIFAR's Python batches: no dictionary")
-    images, labels = (batch.get(key.encode(), batch.get(key)) for key in ("data", label_key))
-    pixels = images.values if type(images) is _Array else None
-    if pixels is None or pixels.shape != (count, int(np.prod(IMAGE_SHAPE))):
-        raise InputError(f"{where} holds no {count} images of 3 x 32 x 32 bytes")
-    if type(labels) is not list or len(labels) != count or not all(map(_is_count, labels)):
-        raise InputError(f"{where} holds no list of {count} {label_key}")
-    return pixels.reshape(count, *IMAGE_SHAPE), np.array(labels, np.int64)
+    return [batch.get(key.encode(), batch.get(key)) for key in keys]
 
 
 def _is_count(value: Any) -> bool:
