@@ -39,7 +39,7 @@ def test_a_preview_has_as_many_images_of_each_class(counts, shown, monkeypatch):
 
     labels = np.repeat(np.arange(3, dtype=np.int32), counts)
     split = Split(np.zeros((len(labels), 3, 32, 32), np.uint8), labels)
-    drawn: list[str] = []
+    drawn = []
     monkeypatch.setattr(preview, "_draw", lambda axis, image, text, weight: drawn.append(text))
     preview.preview(make_dataset("folder", split, split, ("a", "b", "c")), Augmentation())
     assert tuple(drawn[:10].count(name) for name in "abc") == shown
