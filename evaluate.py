@@ -18,9 +18,7 @@ import numpy as np
 import datasets
 from classifiers import Classifier, open_classifier
 from datasets import Dataset, Split
-from inference import compute_logits
 from metrics import cross_entropy, measure, softmax
-from utils import contexts
 
 
 def evaluate_net(
@@ -52,6 +50,8 @@ def evaluate_net(
         ``loss``, the mean cross-entropy in nats; ``top1``, the share of images whose most probable
         class is the right one; ``probabilities``, float64 (N, classes).
     """
+    from inference import compute_logits  # MXNet, which an ONNX file does without
+
     probabilities = softmax(compute_logits(net, split.images, mean, std, ctx, batch_size))
     return {
         "loss": cross_entropy(probabilities, split.labels),
@@ -255,7 +255,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--ctx", choices=("auto", "cpu", "gpu"), default="auto")
     arguments = vars(parser.parse_args(argv))
     sources, as_json, plot = (arguments.pop(name) for name in ("models", "json", "plot"))
-    arguments["ctx"] = contexts(arguments["ctx"])
+    if not all(source.endswith(".onnx") for source in sources):
+        from utils import contexts
+
+        arguments["ctx"] = contexts(arguments["ctx"])
     result = evaluate(sources, **arguments)
     print(json.dumps(result, indent=1) if as_json else report(result))
     if plot:

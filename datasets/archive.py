@@ -8,7 +8,7 @@ import io
 import tarfile
 import zlib
 from pathlib import Path
-from typing import IO, BinaryIO, Iterator, Mapping, cast
+from typing import IO, BinaryIO, Collection, Iterator, Mapping, cast
 
 from datasets.files import open_regular, read_regular
 from errors import InputError
@@ -71,7 +71,9 @@ def own_digest(path: Path) -> dict[str, str] | None:
     return {"sha256": words[0]}
 
 
-def read_members(path: Path, sizes: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
+def read_members(
+    path: Path, sizes: Mapping[str, int], optional: Collection[str] = ()
+) -> Iterator[tuple[str, bytes]]:
     """Yield the wanted members of a ``.tar.gz``; whatever else it holds is passed over.
 
     Memory stays within twice the sum of `sizes`, whatever the archive claims to hold.
@@ -82,6 +84,8 @@ def read_members(path: Path, sizes: Mapping[str, int]) -> Iterator[tuple[str, by
         The archive.
     sizes : mapping of str to int
         Most bytes of each wanted member.
+    optional : collection of str
+        Those of them that may be missing.
 
     Yields
     ------
@@ -116,8 +120,9 @@ def read_members(path: Path, sizes: Mapping[str, int]) -> Iterator[tuple[str, by
         raise
     except _DAMAGE as error:
         raise InputError(f"{path} is damaged: {error}") from error
-    if missing:
-        raise InputError(f"{path} is not the official archive: {', '.join(missing)} is missing")
+    lacking = [name for name in missing if name not in optional]
+    if lacking:
+        raise InputError(f"{path} is not the official archive: {', '.join(lacking)} is missing")
 
 
 class _Bounded(io.RawIOBase):

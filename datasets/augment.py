@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from datasets.base import IMAGE_SHAPE
 from errors import InputError
 
 PADDING = 4
@@ -24,8 +25,8 @@ class Augmentation:
         Mirror left and right with probability 0.5.
     cutout : int
         Side in pixels of a square that is covered with the mean colour, centred on any pixel, so
-        that part of it may lie outside (DeVries and Taylor, arXiv 1708.04552: 16 for CIFAR-10); 0
-        is off.
+        that part of it may lie outside (DeVries and Taylor, arXiv 1708.04552: 16 for CIFAR-10); 32
+        at most, 0 is off.
     mixup : float
         Alpha of the Beta distribution that mixes pairs of images (Zhang et al., arXiv 1710.09412:
         1 for CIFAR-10); 0 is off.
@@ -55,6 +56,8 @@ class Augmentation:
         for name in ("cutout", "mixup", "cutmix"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InputError(f"{name} {getattr(self, name)}: must be 0 (off) or more")
+        if self.cutout > IMAGE_SHAPE[-1]:
+            raise InputError(f"cutout {self.cutout}: must be {IMAGE_SHAPE[-1]} pixels at most")
         if not 0 <= self.label_smoothing < 1:
             raise InputError(f"label smoothing {self.label_smoothing}: must be in [0, 1)")
 

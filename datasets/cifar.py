@@ -11,25 +11,29 @@ import numpy as np
 
 from datasets.archive import check_archive, own_digest, read_members
 from datasets.base import IMAGE_SHAPE, Dataset, Split, check_labels, make_dataset
-from datasets.download import download
 from datasets.files import read_regular
-from datasets.pickles import decode_python
+from datasets.pickles import decode_names, decode_python
 from errors import InputError
 
 PIXELS = 3 * 32 * 32
+NAMES_BYTES = 1 << 16  # most that class names may take
 HOME_PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 MIRRORS_VARIABLE = "CIFAR_MIRRORS"  # addresses of folders, separated by spaces, instead of ours
 
 
 @dataclass(frozen=True)
 class Form:
-    """One of the forms in which a data set is published: an archive and the files in it."""
+    """One of the forms in which a data set is published: an archive and the files in it.
+
+    The file of class names may be missing.
+    """
 
     archive: str
     digests: Mapping[str, str]
     folder: str
     train: tuple[str, ...]
     test: str
+    names: str
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ CIFAR10 = Source(
         folder="cifar-10-batches-bin",
         train=tuple(f"data_batch_{number}.bin" for number in range(1, 6)),
         test="test_batch.bin",
+        names="batches.meta.txt",
     ),
     python=Form(
         archive="cifar-10-python.tar.gz",
@@ -76,6 +81,7 @@ CIFAR10 = Source(
         folder="cifar-10-batches-py",
         train=tuple(f"data_batch_{number}" for number in range(1, 6)),
         test="test_batch",
+        names="batches.meta",
     ),
     mirrors=(
         "https://www.cs.toronto.edu/~kriz",
@@ -111,6 +117,7 @@ CIFAR100 = Source(
         folder="cifar-100-binary",
         train=("train.bin",),
         test="test.bin",
+        names="fine_label_names.txt",
     ),
     python=Form(
         archive="cifar-100-python.tar.gz",
@@ -118,6 +125,7 @@ CIFAR100 = Source(
         folder="cifar-100-python",
         train=("train",),
         test="test",
+        names="meta",
     ),
     mirrors=(
         "https://www.cs.toronto.edu/~kriz",
@@ -132,7 +140,8 @@ def load_cifar(source: Source, data_dir: Path) -> Dataset:
     """Read a data set from the first form found in a folder, or download it there.
 
     Looked for in this order: the binary files, in the folder itself or in the sub-folder that the
-    archive unpacks to; the binary archive; the Python batches, likewise; their archive. Loose
+    archive unpacks to; the binary archive; the Python batches, likewise; their archive. Class names
+    are those of the file that lies with them, or else the official ones. Loose
     files are accepted if their lengths and the number of images in each class are right, archives
     if their checksum is; see `check_archive` for archives of your own. Memory: up to twice the
     184 MB of the pixels.
@@ -208,8 +217,10 @@ def decode_binary(
 def _download(source: Source, archive: Path) -> None:
     mirrors = os.environ.get(MIRRORS_VARIABLE, "").split() or source.mirrors
     try:
+        from datasets.download import download  # its libraries are for this alone
+
         download(archive, mirrors, source.binary.digests, source.archive_size)
-    except InputError as error:
+    except (InputError, ImportError) as error:
         raise InputError(
             f"there is no {source.name} in {archive.parent}: {error}. Get {archive.name} from "
             f"{HOME_PAGE} and put it there, or name a mirror in {MIRRORS_VARIABLE}; "
@@ -223,23 +234,42 @@ def _limits(source: Source, form: Form) -> dict[str, int]:
     def limit(count: int) -> int:
         if form is source.binary:
             return count * (source.label_bytes + PIXELS)
-        return count * (PIXELS + 128) + 65536  # with labels and the images' file names
+        # Protocol 0 of Python 3 writes a black pixel as \\u0000; with labels and file names.
+        return count * (6 * PIXELS + 128) + 65536
 
     return {
         **dict.fromkeys(form.train, limit(source.train_size)),
         form.test: limit(source.test_size),
+        form.names: NAMES_BYTES,
     }
 
 
 def _loose_files(source: Source, form: Form, folder: Path) -> Iterator[tuple[str, bytes]]:
     for name, limit in _limits(source, form).items():
-        yield name, read_regular(folder / name, limit)
+        if name != form.names or os.path.isfile(folder / name):
+            yield name, read_regular(folder / name, limit)
 
 
 def _archived_files(source: Source, form: Form, archive: Path) -> Iterator[tuple[str, bytes]]:
     limits = {f"{form.folder}/{name}": n for name, n in _limits(source, form).items()}
-    for name, content in read_members(archive, limits):
+    for name, content in read_members(archive, limits, [f"{form.folder}/{form.names}"]):
         yield name[len(form.folder) + 1 :], content
+
+
+def _class_names(source: Source, form: Form, where: str, content: bytes) -> list[str]:
+    """Return the class names that lie beside the images: a line each, or in a pickle."""
+    if form is source.binary:
+        lines = content.decode("utf-8", "replace").splitlines()
+        names = [line.strip() for line in lines if line.strip()]
+    else:
+        key = f"{source.label_key[:-1]}_names"
+        names = decode_names(where, content, len(source.classes), key)
+    if not len(names) == len(set(names) - {""}) == len(source.classes):
+        raise InputError(
+            f"{where} does not hold {len(source.classes)} different class names: correct it, or "
+            "remove it to have the official ones"
+        )
+    return names
 
 
 def _assemble(
@@ -248,9 +278,12 @@ def _assemble(
     """Decode files, in whatever order they come, into one array for each split."""
     border = len(form.train) * source.train_size
     images = np.empty((border + source.test_size, *IMAGE_SHAPE), np.uint8)
-    labels = np.empty(len(images), np.int64)
+    labels, classes = np.empty(len(images), np.int64), list(source.classes)
     starts = {name: i * source.train_size for i, name in enumerate((*form.train, form.test))}
     for name, content in files:
+        if name == form.names:
+            classes = _class_names(source, form, f"{where}: {name}", content)
+            continue
         count = source.test_size if name == form.test else source.train_size
         part = slice(starts[name], starts[name] + count)
         if form is source.binary:
@@ -260,8 +293,8 @@ def _assemble(
         images[part], labels[part] = decoded
     splits = []
     for what, part in (("training", slice(border)), ("test", slice(border, None))):
-        per_class = len(labels[part]) // len(source.classes)
-        check_labels(labels[part], source.classes, f"{where}: {what} set", per_class)
+        per_class = len(labels[part]) // len(classes)
+        check_labels(labels[part], classes, f"{where}: {what} set", per_class)
         splits.append(Split(images[part], labels[part].astype(np.int32)))
     train, test = splits
-    return make_dataset(source.name, train, test, source.classes, source.mean, source.std)
+    return make_dataset(source.name, train, test, classes, source.mean, source.std)

@@ -8,11 +8,10 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Sequence
+from typing import Any, ContextManager, Sequence
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
-from tqdm import tqdm
 
 from datasets.base import IMAGE_SHAPE
 from datasets.files import read_regular
@@ -136,16 +135,26 @@ def read_images(paths: Sequence[Path], what: str) -> np.ndarray:
         return mistakes
 
     mistakes = []
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, THREADS)) as pool, tqdm(
-        desc=what, total=len(paths), unit="image", disable=None
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, THREADS)) as pool, _bar(
+        what, len(paths)
     ) as bar:
         for some in pool.map(read, range(0, len(paths), _CHUNK)):
             mistakes += some
-            bar.update(min(_CHUNK, len(paths) - bar.n))
+            if bar:
+                bar.update(min(_CHUNK, len(paths) - bar.n))
     if mistakes:
         more = f" (and {len(mistakes) - 3} more)" if len(mistakes) > 3 else ""
         raise InputError("; ".join(mistakes[:3]) + more)
     return images
+
+
+def _bar(what: str, total: int) -> ContextManager[Any]:
+    """Return a progress bar, or None's context where tqdm is not installed: Pillow is enough."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return contextlib.nullcontext()
+    return tqdm(desc=what, total=total, unit="image", disable=None)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

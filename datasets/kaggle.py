@@ -14,7 +14,7 @@ from datasets.base import CHUNK, Dataset, Split, make_dataset, split_validation
 from datasets.cache import read_cached
 from datasets.files import one_line, read_regular
 from datasets.images import read_images
-from errors import InputError
+from errors import InputError, nearest
 
 LABELS = "trainLabels.csv"
 TEST_SHARE = 10  # one labelled image in so many is for testing
@@ -54,6 +54,15 @@ def load_kaggle(data_dir: Path) -> Dataset:
     images = read_cached(data_dir, [data_dir / "train" / f"{number}.png" for number in names])
     labels = np.array([classes.index(name) for name in names.values()], np.int32)
     train, test, _ = split_validation(Split(images, labels), len(names) // TEST_SHARE, seed=0)
+    tested = np.bincount(test.labels, minlength=len(classes))
+    if not tested.all():
+        rare = classes.pop(int(tested.argmin()))
+        numbers = [number for number, name in names.items() if name == rare]
+        raise InputError(
+            f"{data_dir / LABELS} labels {len(numbers)} images {rare!r} ({numbers[0]} is the "
+            "first), too few to test with a tenth of them:"
+            + (nearest(rare, classes) or " label more")
+        )
     return make_dataset("folder", train, test, classes)
 
 
@@ -120,9 +129,10 @@ def _read_labels(path: Path) -> dict[str, str]:
             raise InputError(f"{path} does not begin with the line id,label")
         for row in rows:
             # Digits alone, so that no entry leads out of the folder.
-            if len(row) != 2 or not (row[0].isdecimal() and row[0].isascii()) or row[0] in names:
+            number = row[0] if len(row) == 2 and row[1].strip() else ""
+            if not (number.isdecimal() and number.isascii()) or number in names:
                 raise InputError(f"{path}, line {rows.line_num}: not a new number and its label")
-            names[row[0]] = row[1]
+            names[number] = row[1]
     except csv.Error as error:
         raise InputError(f"{path}, line {rows.line_num}: {error}") from error
     return names

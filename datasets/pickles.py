@@ -1,18 +1,16 @@
-"""CIFAR's Python batches, read without Python's unpickler.
+"""CIFAR's Python batches, read by Python's unpickler with nothing to run at hand.
 
-A pickle is a program, and Python's unpickler runs it with all of Python at hand. What follows
-runs the few instructions that these files consist of, and builds dictionaries, lists, tuples,
-strings, numbers and arrays of bytes. No code can be reached by it: what a pickle names is compared
-with four names and never looked up. Nor can it take more time or memory than a few times what the
-official files take.
-
-The instructions are described in Python's own `pickletools`.
+A pickle is a program, and what it names is looked up in all of Python. Here it finds the few names
+that arrays of bytes are written with, and for each a function of ours. Nor can it take more time or
+memory than a few times what the official files take. So the unpickler is Python's own in Python:
+that in C hashes what a file makes a key, tuples as deep as the stack and beyond, makes room for any
+place a file remembers something at, and cannot be told when to stop.
 """
 
 from __future__ import annotations
 
+import io
 import pickle
-import struct
 from typing import Any, Callable
 
 import numpy as np
@@ -20,14 +18,16 @@ import numpy as np
 from datasets.base import IMAGE_SHAPE
 from errors import InputError
 
-# The official files take 3 to 5 instructions an image.
+# The official files take 3 to 5 instructions an image; protocol 0 of Python 3, names as bytes, 12.
 INSTRUCTIONS_PER_IMAGE, INSTRUCTIONS_BESIDES = 16, 1000
+_LONGEST_KEY = 100
+_Pythons: Any = pickle._Unpickler
 
 
 def decode_python(
     where: str, content: bytes, count: int, label_key: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Decode one of CIFAR's Python batches.
+    """Decode one of CIFAR's Python batches, in any protocol, of Python 2 or 3, NumPy 1 or 2.
 
     Parameters
     ----------
@@ -52,201 +52,178 @@ def decode_python(
     InputError
         If it is damaged, or holds anything that these files do not.
     """
-    try:
-        batch = _Machine(content, count * INSTRUCTIONS_PER_IMAGE + INSTRUCTIONS_BESIDES).run()
-    except _MalformedError as error:
-        raise InputError(f"{where} is not one of CIFAR's Python batches: {error}") from error
-    if type(batch) is not dict:
-        raise InputError(f"{where} is not one of CIFAR's Python batches: no dictionary")
-    images, labels = (batch.get(key.encode(), batch.get(key)) for key in ("data", label_key))
+    images, labels = _load(where, content, count, "data", label_key)
     pixels = images.values if type(images) is _Array else None
     if pixels is None or pixels.shape != (count, int(np.prod(IMAGE_SHAPE))):
         raise InputError(f"{where} holds no {count} images of 3 x 32 x 32 bytes")
-    if type(labels) is not list or len(labels) != count or any(type(n) is not int for n in labels):
+    if type(labels) is not list or len(labels) != count or not all(map(_is_count, labels)):
         raise InputError(f"{where} holds no list of {count} {label_key}")
     return pixels.reshape(count, *IMAGE_SHAPE), np.array(labels, np.int64)
 
 
-class _MalformedError(Exception):
-    """What is wrong with a pickle, in a few words."""
+def decode_names(where: str, content: bytes, count: int, key: str) -> list[str]:
+    """Decode the list of class names in the file beside the batches, of about `count`.
+
+    Raises
+    ------
+    InputError
+        If it is damaged, or there is no such list under the key.
+    """
+    (names,) = _load(where, content, count, key)
+    if type(names) is not list or any(type(name) not in (bytes, str) for name in names):
+        raise InputError(f"{where} holds no list of {key}")
+    return [name.decode("utf-8", "replace") if type(name) is bytes else name for name in names]
 
 
-class _Name(str):
-    """One of the names that a pickle may mention; a type of its own, so text cannot pose as it."""
+def _load(where: str, content: bytes, count: int, *keys: str) -> list[Any]:
+    """Return what a file's dictionary has for the keys, of text or of bytes; None for nothing."""
+    limit = count * INSTRUCTIONS_PER_IMAGE + INSTRUCTIONS_BESIDES
+    try:
+        batch = _Unpickler(content, limit).load()
+    except Exception as error:  # a broken program can raise nearly everything
+        reason = " ".join(str(error).split()) or "it ends too early"
+        raise InputError(f"{where} is not one of CIFAR's Python batches: {reason:.120}") from error
+    if type(batch) is not _Batch:
+        raise InputError(f"{where} is not one of CIFAR's Python batches: no dictionary")
+    return [batch.get(key.encode(), batch.get(key)) for key in keys]
+
+
+def _is_count(value: Any) -> bool:
+    """Whether a value is a whole number from 0 on that arithmetic takes no time for."""
+    return type(value) is int and 0 <= value < 1 << 31
+
+
+class _Batch(dict):
+    """A dictionary with short text for keys, which takes no time to look up."""
+
+    __slots__ = ()
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if type(key) not in (bytes, str) or len(key) > _LONGEST_KEY:
+            raise pickle.UnpicklingError("a key that is no text")
+        super().__setitem__(key, value)
+
+
+class _Uint8:
+    """The type of single bytes; what else is said about it does not matter."""
+
+    def __setstate__(self, state: Any) -> None:
+        """Ignore it."""
 
 
 class _Array:
-    """An array in the making: empty, then given its values once."""
+    """A table of bytes in the making: empty, then given its values once."""
 
     values: np.ndarray | None = None
 
+    def __setstate__(self, state: Any) -> None:
+        """Take version, shape, type, whether by columns, and values."""
+        _, shape, kind, by_columns, values = state
+        if self.values is not None:
+            raise pickle.UnpicklingError("values of what is no new array")
+        if type(kind) is not _Uint8:
+            raise pickle.UnpicklingError("an array of other things than bytes")
+        if type(shape) is not tuple or len(shape) != 2 or not all(map(_is_count, shape)):
+            raise pickle.UnpicklingError("an array that is no table")
+        if type(values) is not bytes or len(values) != shape[0] * shape[1]:
+            raise pickle.UnpicklingError(f"an array without its {shape} bytes")
+        flat = np.frombuffer(values, np.uint8)
+        self.values = flat.reshape(shape, order="F" if by_columns is True else "C")
 
-_NDARRAY, _RECONSTRUCT = _Name("ndarray"), _Name("_reconstruct")
-_DTYPE, _UINT8 = _Name("dtype"), _Name("uint8")
-_NAMES = {
-    ("numpy", "ndarray"): _NDARRAY,
-    ("numpy", "dtype"): _DTYPE,
-    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,  # in files written by NumPy 2
-}
+
+def _stand_ins(room: int) -> dict[str, Any]:
+    """Return what stands for the names that a pickle may mention.
+
+    Made anew for each file, since a pickle may set the attributes of functions.
+
+    Parameters
+    ----------
+    room : int
+        How many bytes may be made of text.
+    """
+
+    def encode(text: str, encoding: str) -> bytes:
+        nonlocal room
+        room -= len(text)
+        if encoding != "latin1" or room < 0:
+            raise pickle.UnpicklingError("text that is no array's")
+        return text.encode(encoding)
+
+    def dtype(kind: Any, align: Any = None, copy: Any = None) -> _Uint8:
+        if kind not in ("u1", b"u1"):
+            raise pickle.UnpicklingError("an array of other things than bytes")
+        return _Uint8()
+
+    def from_buffer(values: bytes, kind: _Uint8, shape: tuple, order: str) -> _Array:
+        array = _Array()
+        array.__setstate__((1, shape, kind, order == "F", values))
+        return array
+
+    return {
+        "numpy ndarray": None,
+        "numpy dtype": dtype,
+        "numpy.core.multiarray _reconstruct": lambda kind, shape=None, code=None: _Array(),
+        "numpy.core.numeric _frombuffer": from_buffer,
+        "_codecs encode": encode,
+    }
 
 
-class _Machine:
-    """Runs a pickle's instructions, up to a number of them."""
+class _Unpickler(_Pythons):
+    """Runs the instructions that these files consist of, up to a number of them."""
+
+    _NAMES = """
+        PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1
+        STRING BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8
+        UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 LIST EMPTY_LIST APPEND APPENDS
+        DICT EMPTY_DICT SETITEM SETITEMS EMPTY_TUPLE TUPLE1 TUPLE2 TUPLE3 TUPLE
+        PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE BUILD
+    """
 
     def __init__(self, content: bytes, limit: int) -> None:
-        self.content = content
-        self.limit = limit
-        self.position = 0
-        self.stack: list[Any] = []
-        self.marks: list[int] = []
-        self.memo: dict[int, Any] = {}
+        super().__init__(io.BytesIO(content), encoding="bytes")
+        self._known = _stand_ins(room=len(content))
+        codes = [getattr(pickle, name)[0] for name in self._NAMES.split()]
+        names = {code: _Pythons.dispatch[code].__name__ for code in codes}
+        methods = {code: getattr(_Unpickler, name) for code, name in names.items()}
+        self.dispatch = _Instructions(methods, limit)
 
-    def run(self) -> Any:
-        for _ in range(self.limit):
-            opcode = self.take(1)
-            if opcode == pickle.STOP:
-                return self.pop()
-            if opcode not in _INSTRUCTIONS:
-                raise _MalformedError(f"instruction {opcode!r} at byte {self.position - 1}")
-            _INSTRUCTIONS[opcode](self)
-        raise _MalformedError(f"more than {self.limit} instructions")
+    def find_class(self, module: str, name: str) -> Any:
+        """Return what stands for a name here, or refuse it."""
+        asked = f"{module} {name}".replace("numpy._core.", "numpy.core.")  # NumPy 2, NumPy 1
+        if asked not in self._known:
+            raise pickle.UnpicklingError(f"it asks for {module[:40]!r}, {name[:40]!r}")
+        return self._known[asked]
 
-    # Reading what follows an instruction.
+    def load_reduce(self) -> None:
+        """Call with arguments that are a tuple: as such a long text would fill the memory."""
+        if type(self.stack[-1]) is not tuple:
+            raise pickle.UnpicklingError("arguments that are no tuple")
+        super().load_reduce()
 
-    def take(self, count: int) -> bytes:
-        if not 0 <= count <= len(self.content) - self.position:
-            raise _MalformedError("it ends too early")
-        self.position += count
-        return self.content[self.position - count : self.position]
+    def load_empty_dictionary(self) -> None:
+        self.append(_Batch())
 
-    def number(self, form: str) -> int:
-        return struct.unpack(form, self.take(struct.calcsize(form)))[0]
+    def load_dict(self) -> None:
+        """Make an empty dictionary: Python writes no others in one piece."""
+        if self.pop_mark():
+            raise pickle.UnpicklingError("a dictionary in one piece")
+        self.append(_Batch())
 
-    def text(self, form: str) -> str:
-        return self.take(self.number(form)).decode("utf-8", "replace")
-
-    def line(self) -> str:
-        length = self.content.find(b"\n", self.position) - self.position
-        return (self.take(length) + self.take(1))[:-1].decode("latin1")
-
-    # The stack.
-
-    def push(self, value: Any) -> None:
-        self.stack.append(value)
-
-    def pop(self) -> Any:
-        # What lies below the last mark belongs to a container that is still open.
-        if len(self.stack) <= (self.marks[-1] if self.marks else 0):
-            raise _MalformedError("it takes what is not there")
-        return self.stack.pop()
-
-    def pop_many(self, count: int) -> tuple:
-        return tuple([self.pop() for _ in range(count)][::-1])
-
-    def pop_to_mark(self) -> list:
-        if not self.marks:
-            raise _MalformedError("it takes what is not there")
-        start = self.marks.pop()
-        items, self.stack[start:] = self.stack[start:], []
-        return items
-
-    def top(self, kind: type = object) -> Any:
-        value = self.pop()
-        self.push(value)
-        if kind is not object and type(value) is not kind:
-            raise _MalformedError(f"a {type(value).__name__} where a {kind.__name__} belongs")
-        return value
-
-    # Instructions.
-
-    def remember(self, key: int) -> None:
-        self.memo[key] = self.top()
-
-    def recall(self, key: int) -> None:
-        if key not in self.memo:
-            raise _MalformedError("it recalls what it never saved")
-        self.push(self.memo[key])
-
-    def extend(self, items: Any) -> None:
-        self.top(list).extend(items)
-
-    def set_items(self, items: Any) -> None:
-        if len(items) % 2 or any(type(key) not in (bytes, str) for key in items[::2]):
-            raise _MalformedError("a key that is no text")
-        self.top(dict).update(zip(items[::2], items[1::2]))
-
-    def name(self, module: Any, name: Any) -> None:
-        if type(module) is not str or type(name) is not str:
-            raise _MalformedError("a name that is no text")
-        if (module, name) not in _NAMES:
-            raise _MalformedError(f"it asks for {module[:40]!r}, {name[:40]!r}")
-        self.push(_NAMES[module, name])
-
-    def call(self) -> None:
-        """Make an empty array, or note that its elements are bytes: there are no other calls."""
-        function, arguments = self.pop_many(2)
-        first = arguments[0] if type(arguments) is tuple and arguments else None
-        if function is _RECONSTRUCT and first is _NDARRAY:
-            self.push(_Array())
-        elif function is _DTYPE and first in ("u1", b"u1"):
-            self.push(_UINT8)
-        else:
-            raise _MalformedError("a call that makes no array of bytes")
-
-    def build(self) -> None:
-        """Give an array its values; what is said about a type of single bytes does not matter."""
-        state = self.pop()
-        target = self.top()
-        if target is _UINT8:
-            return
-        if type(target) is not _Array or target.values is not None:
-            raise _MalformedError("a state of what is no new array")
-        if type(state) is not tuple or len(state) != 5 or state[2] is not _UINT8:
-            raise _MalformedError("an array of other things than bytes")
-        _, shape, _, by_columns, values = state
-        if type(shape) is not tuple or [type(n) for n in shape] != [int, int] or min(shape) < 0:
-            raise _MalformedError("an array that is no table")
-        if type(values) is not bytes or len(values) != shape[0] * shape[1]:
-            raise _MalformedError(f"an array without its {shape} bytes")
-        flat = np.frombuffer(values, np.uint8)
-        target.values = flat.reshape(shape, order="F" if by_columns is True else "C")
+    # Python's own makes room for as many bytes as the file says are coming.
+    load_bytearray8 = _Pythons.load_binbytes8
 
 
-_INSTRUCTIONS: dict[bytes, Callable[[_Machine], Any]] = {
-    pickle.PROTO: lambda m: m.take(1),
-    pickle.FRAME: lambda m: m.take(8),
-    pickle.MARK: lambda m: m.marks.append(len(m.stack)),
-    pickle.NONE: lambda m: m.push(None),
-    pickle.NEWTRUE: lambda m: m.push(True),
-    pickle.NEWFALSE: lambda m: m.push(False),
-    pickle.BININT: lambda m: m.push(m.number("<i")),
-    pickle.BININT1: lambda m: m.push(m.number("<B")),
-    pickle.BININT2: lambda m: m.push(m.number("<H")),
-    pickle.BINSTRING: lambda m: m.push(m.take(m.number("<i"))),
-    pickle.SHORT_BINSTRING: lambda m: m.push(m.take(m.number("<B"))),
-    pickle.BINBYTES: lambda m: m.push(m.take(m.number("<I"))),
-    pickle.SHORT_BINBYTES: lambda m: m.push(m.take(m.number("<B"))),
-    pickle.BINUNICODE: lambda m: m.push(m.text("<I")),
-    pickle.SHORT_BINUNICODE: lambda m: m.push(m.text("<B")),
-    pickle.EMPTY_LIST: lambda m: m.push([]),
-    pickle.APPEND: lambda m: m.extend(m.pop_many(1)),
-    pickle.APPENDS: lambda m: m.extend(m.pop_to_mark()),
-    pickle.EMPTY_DICT: lambda m: m.push({}),
-    pickle.SETITEM: lambda m: m.set_items(m.pop_many(2)),
-    pickle.SETITEMS: lambda m: m.set_items(m.pop_to_mark()),
-    pickle.EMPTY_TUPLE: lambda m: m.push(()),
-    pickle.TUPLE1: lambda m: m.push(m.pop_many(1)),
-    pickle.TUPLE2: lambda m: m.push(m.pop_many(2)),
-    pickle.TUPLE3: lambda m: m.push(m.pop_many(3)),
-    pickle.TUPLE: lambda m: m.push(tuple(m.pop_to_mark())),
-    pickle.BINPUT: lambda m: m.remember(m.number("<B")),
-    pickle.LONG_BINPUT: lambda m: m.remember(m.number("<I")),
-    pickle.MEMOIZE: lambda m: m.remember(len(m.memo)),
-    pickle.BINGET: lambda m: m.recall(m.number("<B")),
-    pickle.LONG_BINGET: lambda m: m.recall(m.number("<I")),
-    pickle.GLOBAL: lambda m: m.name(m.line(), m.line()),
-    pickle.STACK_GLOBAL: lambda m: m.name(*m.pop_many(2)),
-    pickle.REDUCE: lambda m: m.call(),
-    pickle.BUILD: lambda m: m.build(),
-}
+class _Instructions(dict):
+    """Methods by instruction, to be looked up so many times at most."""
+
+    def __init__(self, methods: dict[int, Callable[[Any], None]], limit: int) -> None:
+        super().__init__(methods)
+        self._limit = self._left = limit
+
+    def __getitem__(self, code: int) -> Callable[[Any], None]:
+        self._left -= 1
+        if self._left < 0:
+            raise pickle.UnpicklingError(f"more than {self._limit} instructions")
+        if code not in self:
+            raise pickle.UnpicklingError(f"instruction {chr(code)!r}, which they do without")
+        return super().__getitem__(code)

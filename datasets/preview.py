@@ -61,11 +61,12 @@ def caption(text: str, longest: int) -> str:
 
 
 def _one_of_each(labels: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-    """Return the positions of ten images, of as many classes as there are, in their order."""
+    """Return the positions of ten images, of each class as many as of any, in their order."""
     order = rng.permutation(len(labels))
-    _, first = np.unique(labels[order], return_index=True)
-    others = np.setdiff1d(np.arange(len(labels)), first)
-    chosen = order[np.concatenate([first, others])[:COLUMNS]]
+    order = order[np.argsort(labels[order], kind="stable")]
+    counts = np.bincount(labels)
+    turns = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+    chosen = order[np.argsort(turns, kind="stable")[:COLUMNS]]
     return chosen[np.argsort(labels[chosen], kind="stable")]
 
 

@@ -9,6 +9,9 @@
 
 from __future__ import annotations
 
+import inspect
+from typing import Any
+
 from runtime import mx
 
 import numpy as np
@@ -57,6 +60,33 @@ def list_models():
     return [*REGISTRY, *_gluoncv_names()]
 
 
+_FAMILIES: dict[Any, type] = {
+    _densenet.densenet: _densenet.DenseNet,
+    _resnet.resnet: _resnet.ResNet,
+}
+
+
+def _option_names(constructor):
+    """Return the options of a family: its constructor's, and those its nets have a default for."""
+    parameters = [*inspect.signature(constructor).parameters.values()]
+    names = {each.name for each in parameters if each.kind != each.VAR_KEYWORD}
+    for kind in _FAMILIES[constructor].__mro__:
+        parameters = inspect.signature(kind.__init__).parameters.values()
+        names.update(each.name for each in parameters if each.default is not each.empty)
+    return names
+
+
+def _check_options(name, constructor, options):
+    """Refuse options that the family of a name does not have."""
+    known = _option_names(constructor)
+    for option in sorted(options.keys() - known):
+        others = [net for other, net in _FAMILIES.items() if option in _option_names(other)]
+        hint = nearest(option, known) or f" its options are {', '.join(sorted(known))}"
+        if others:
+            hint = f" that is an option of a {others[0].__name__}"
+        raise InputError(f"{name} is a {_FAMILIES[constructor].__name__}, without {option}:{hint}")
+
+
 def get_model(name, classes=10, pretrained=False, **options):
     """Build a net, without initial weights unless `pretrained`.
 
@@ -81,13 +111,16 @@ def get_model(name, classes=10, pretrained=False, **options):
     InputError
         If the name or an option is unknown, or an option is out of its range.
     """
+    if not isinstance(pretrained, bool):
+        raise InputError(
+            f"pretrained is True or False, not {pretrained!r}: load weights of your own by "
+            "net.load_parameters(path)"
+        )
     name = ALIASES.get(name, name)
     if name in REGISTRY:
         constructor, defaults, _ = REGISTRY[name]
-        try:
-            net = constructor(**{**defaults, **options, "classes": classes})
-        except TypeError as error:
-            raise InputError(f"model {name}: {error}") from error
+        _check_options(name, constructor, options)
+        net = constructor(**{**defaults, **options, "classes": classes})
     elif name in _gluoncv_names():
         if options:
             raise InputError(f"{name} is GluonCV's and takes no {', '.join(sorted(options))}")
@@ -96,7 +129,7 @@ def get_model(name, classes=10, pretrained=False, **options):
         net = gluoncv.model_zoo.get_model(name, classes=classes)
     else:
         hint = nearest(name, [*ALIASES, *list_models()])
-        raise InputError(f"unknown model {name!r}:{hint}; `python -m models` lists them all")
+        raise InputError(f"unknown model {name!r}:{hint} `python -m models` lists them all")
     if pretrained:
         import pretrained as weights
 

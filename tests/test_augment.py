@@ -72,7 +72,7 @@ def test_half_of_the_images_are_mirrored_left_and_right():
     assert abs(other.mean() - 0.5) < 0.03
 
 
-@pytest.mark.parametrize("side", [1, 7, 16, 32, 100])
+@pytest.mark.parametrize("side", [1, 7, 16, 32])
 def test_cutout_covers_one_square_that_may_stick_out(side):
     images, _ = apply(coded_images(4000), cutout=side)
     covered = (images == FILL[:, None, None]).all(axis=1)
@@ -84,8 +84,8 @@ def test_cutout_covers_one_square_that_may_stick_out(side):
         images[untouched], np.broadcast_to(coded_images(1), images.shape)[untouched]
     )
     heights, widths = rows.sum(axis=1), columns.sum(axis=1)
-    assert heights.max() == widths.max() == min(side, 32)
-    assert heights.min() == widths.min() == min((side + 1) // 2, 32)
+    assert heights.max() == widths.max() == side
+    assert heights.min() == widths.min() == (side + 1) // 2
     if side > 1:  # every pixel is reached
         assert covered.any(axis=0).all()
 
@@ -155,7 +155,7 @@ OPTIONS = st.builds(
     Augmentation,
     crop=st.booleans(),
     flip=st.booleans(),
-    cutout=st.integers(0, 40),
+    cutout=st.integers(0, 32),
     mixup=st.sampled_from([0, 0.2, 1.0, 8.0]),
     cutmix=st.sampled_from([0, 0.2, 1.0, 8.0]),
     label_smoothing=st.sampled_from([0, 0.1]),
@@ -191,6 +191,7 @@ def test_a_batch_is_the_same_under_every_numpy():
     "options",
     [
         {"cutout": -1},
+        {"cutout": 33},
         {"mixup": -0.1},
         {"cutmix": float("nan")},
         {"mixup": float("inf")},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ import datasets
 from datasets.cifar import CIFAR10, CIFAR100, MIRRORS_VARIABLE, decode_binary, load_cifar
 from errors import InputError
 
+FORMS = {"binary": binary_files, "python": python_files}
 SOURCES = pytest.mark.parametrize("source", [TINY10, TINY100], ids=["cifar10", "cifar100"])
 
 
@@ -63,10 +65,17 @@ def test_the_binary_archive_is_read_and_nothing_is_written(source, tmp_path):
 
 
 @SOURCES
-@pytest.mark.parametrize("protocol", [3, 4])
+@pytest.mark.parametrize("protocol", range(6))
 def test_python_batches_are_read(source, protocol, tmp_path):
     write_all(tmp_path / source.python.folder, python_files(source, protocol))
     assert_is(load_cifar(source, tmp_path), source)
+
+
+def test_python_batches_of_six_bytes_a_pixel_are_read(tmp_path, monkeypatch):
+    images, labels = tiny_arrays(TINY10)
+    monkeypatch.setattr("tiny_cifar.tiny_arrays", lambda *_: (np.zeros_like(images), labels))
+    write_all(tmp_path, python_files(TINY10, protocol=0))
+    assert not load_cifar(TINY10, tmp_path).train.images.any()
 
 
 @SOURCES
@@ -88,6 +97,41 @@ def test_python_batches_as_python_2_saved_them_are_read(source, tmp_path):
     }
     write_all(tmp_path, files)
     assert_is(load_cifar(source, tmp_path), source)
+
+
+def names_file(source, form, names, protocol=0):
+    if form == "binary":
+        return {source.binary.names: "\n".join([*names, "", ""]).encode()}
+    key = {"labels": "label_names", "fine_labels": "fine_label_names"}[source.label_key]
+    return {source.python.names: pickle.dumps({key.encode(): [*map(str.encode, names)]}, protocol)}
+
+
+@SOURCES
+@pytest.mark.parametrize("form", ["binary", "python"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_classes_have_the_names_that_lie_with_the_images(source, form, packed, tmp_path):
+    names = [f"class {number}" for number in range(len(source.classes))]
+    row, files = getattr(source, form), FORMS[form](source)
+    assert source.classes == load_cifar(source, write_all(tmp_path / "a", files)).classes
+    files.update(names_file(source, form, names))
+    if packed:
+        archive = pack(row.folder, files)
+        files, source = {row.archive: archive}, with_archive(source, form, archive)
+    assert load_cifar(source, write_all(tmp_path / "b", files)).classes == tuple(names)
+
+
+@pytest.mark.parametrize("form", ["binary", "python"])
+@pytest.mark.parametrize("names", [["cat"] * 10, [*"abcdefghi"], [*"abcdefghijk"]])
+def test_class_names_that_do_not_fit_are_refused(form, names, tmp_path):
+    write_all(tmp_path, {**FORMS[form](TINY10), **names_file(TINY10, form, names)})
+    with pytest.raises(InputError, match=r"meta.* does not hold 10 different class names"):
+        load_cifar(TINY10, tmp_path)
+
+
+def test_what_is_no_list_of_names_is_refused(tmp_path):
+    write_all(tmp_path, {**python_files(TINY10), "batches.meta": pickle.dumps({"label_names": 3})})
+    with pytest.raises(InputError, match=r"batches\.meta holds no list of label_names"):
+        load_cifar(TINY10, tmp_path)
 
 
 def test_all_forms_give_the_same_data_set(tmp_path):

@@ -65,6 +65,8 @@ def test_the_table_may_come_from_windows(folder):
         ("\N{SUPERSCRIPT TWO},cat", "line 62: not a new number"),
         ("\N{ARABIC-INDIC DIGIT TWO},cat", "line 62: not a new number"),
         ("cat", "line 62: not a new number"),
+        ("61,", "line 62: not a new number and its label"),
+        ("61, ", "line 62: not a new number and its label"),
         ("7,cat,dog", "line 62: not a new number"),
         ('62,"cat', "line 62: "),
     ],
@@ -73,6 +75,15 @@ def test_a_line_that_makes_no_sense_is_named(line, match, folder):
     with open(folder / "trainLabels.csv", "a", encoding="utf-8") as table:
         table.write(line)
     with pytest.raises(InputError, match=match):
+        datasets.get_dataset("folder", folder)
+
+
+def test_a_label_with_too_few_images_is_named_with_the_one_that_is_meant(folder):
+    path = folder / "trainLabels.csv"
+    path.write_text(path.read_text().replace("\n7,cat", "\n7,catt"))
+    with pytest.raises(
+        InputError, match=r"1 images 'catt' \(7 is the first\).* did you mean cat\?"
+    ):
         datasets.get_dataset("folder", folder)
 
 

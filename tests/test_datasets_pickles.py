@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import pickle
 import pickletools
 import struct
 import tracemalloc
+import types
 import warnings
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -50,6 +54,67 @@ def test_arrays_by_columns_are_read_too(order):
     np.testing.assert_array_equal(images, IMAGES)
 
 
+class _Pickler(pickle._Pickler):  # type: ignore[name-defined]
+    """Writes arrays as a NumPy does whose modules are called `core`."""
+
+    core = "numpy.core"
+    dispatch: ClassVar = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]
+
+    def save_global(self, value, name=None):
+        module = value.__module__.replace("numpy._core", "numpy.core")
+        module, name = module.replace("numpy.core", self.core), name or value.__name__
+        if self.proto >= 4:
+            self.save(module)
+            self.save(name)
+            self.write(pickle.STACK_GLOBAL)
+        else:
+            self.write(pickle.GLOBAL + f"{module}\n{name}\n".encode())
+        self.memoize(value)
+
+    dispatch[types.FunctionType] = save_global  # type: ignore[assignment]
+
+
+class _NumPy2(_Pickler):
+    core = "numpy._core"
+
+
+class _Python2(_Pickler):
+    """Writes text and bytes alike."""
+
+    dispatch: ClassVar = dict(_Pickler.dispatch)
+
+    def save_string(self, value):
+        content = value if isinstance(value, bytes) else value.encode()
+        if self.proto:
+            self.write(pickle.BINSTRING + struct.pack("<i", len(content)) + content)
+        else:
+            self.write(pickle.STRING + repr(content)[1:].encode() + b"\n")
+        self.memoize(value)
+
+    dispatch[bytes] = dispatch[str] = save_string  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("text", [str, str.encode])
+@pytest.mark.parametrize(
+    ("pickler", "protocol"),
+    [(_Python2, protocol) for protocol in range(3)]
+    + [(pickler, protocol) for pickler in (_Pickler, _NumPy2) for protocol in range(6)],
+)
+def test_every_form_is_read(pickler, protocol, text, order):
+    batch = {
+        text("batch_label"): text("training batch 1 of 5"),
+        text("labels"): LABELS.tolist(),
+        text("data"): np.array(IMAGES.reshape(20, -1), order=order),
+        text("filenames"): [text(f"leptodactylus_s_{number}.png") for number in range(20)],
+    }
+    file = io.BytesIO()
+    pickler(file, protocol).dump(batch)
+    images, labels = decode(file.getvalue())
+    np.testing.assert_array_equal(images, IMAGES)
+    np.testing.assert_array_equal(labels, LABELS)
+
+
 class _Call:
     """Pickles as a call of anything."""
 
@@ -71,6 +136,8 @@ class _Call:
         _Call(getattr, "text", "format"),
         _Call(np.ndarray, (1 << 40,), "u1"),
         _Call(bytearray, 1 << 40),
+        _Call(codecs.encode, "text", "zip"),
+        _Call(codecs.encode, "text", "utf-8"),
         np.array([_Call(os.mkdir, "pwned")], dtype=object),
         np.zeros(3, "f8"),
         np.uint8(3),
@@ -83,29 +150,32 @@ def test_no_code_is_run(call, protocol, tmp_path, monkeypatch):
     assert not os.listdir(tmp_path)
 
 
+_NOT_ONE = "not one of CIFAR's Python batches"
+
+
 @pytest.mark.parametrize(
     ("program", "match"),
     [
-        (b".", "takes what is not there"),
+        (b".", _NOT_ONE),
         (b"", "ends too early"),
         (b"}", "ends too early"),
         (b"(0.", "instruction"),
         (b"}(K\x01K\x02u.", "a key that is no text"),
-        (b"}(U\x01au.", "a key that is no text"),
-        (b"(e.", "takes what is not there"),
-        (b"}(e.", "a dict where a list belongs"),
-        (b"]}(s.", "takes what is not there"),
-        (b"h\x07.", "recalls what it never saved"),
-        (b"T\xff\xff\xff\xff.", "ends too early"),
+        (b"}(U\x01au.", _NOT_ONE),
+        (b"(e.", _NOT_ONE),
+        (b"}(e.", _NOT_ONE),
+        (b"]}(s.", _NOT_ONE),
+        (b"h\x07.", _NOT_ONE),
+        (b"T\xff\xff\xff\xff.", _NOT_ONE),
         (b"T\xff\xff\xff\x7f.", "ends too early"),
         (b"cos\nsystem\n.", "it asks for 'os', 'system'"),
-        (b"cos\n", "ends too early"),
-        (b"}}\x93.", "a name that is no text"),
-        (b"cnumpy\nndarray\n)R.", "makes no array"),
-        (b"cnumpy\ndtype\nU\x02f8\x85R.", "makes no array"),
+        (b"cos\n", "it asks for 'os', ''"),
+        (b"}}\x93.", _NOT_ONE),
+        (b"cnumpy\nndarray\n)R.", _NOT_ONE),
+        (b"cnumpy\ndtype\nU\x02f8\x85R.", "other things than bytes"),
         (b"cnumpy\ndtype\nU\x02u1\x85R.", "no dictionary"),
-        (b"U\x07ndarrayK\x01\x85R.", "makes no array"),
-        (b"}}b.", "no new array"),
+        (b"U\x07ndarrayK\x01\x85R.", _NOT_ONE),
+        (b"}}b.", "holds no 20 images"),
     ],
 )
 def test_programs_that_make_no_sense_are_refused(program, match):
@@ -125,7 +195,7 @@ TYPE = b"cnumpy\ndtype\nU\x02u1\x85R"
 @pytest.mark.parametrize(
     ("state", "match"),
     [
-        (b"N", "other things than bytes"),
+        (b"N", _NOT_ONE),
         (b"(K\x01K\x02K\x02\x86" + TYPE + b"\x89U\x03abct", r"without its \(2, 2\) bytes"),
         (b"(K\x01K\x02\x85" + TYPE + b"\x89U\x02abt", "no table"),
         (b"(K\x01J\xff\xff\xff\xffJ\xff\xff\xff\xff\x86" + TYPE + b"\x89U\x01at", "no table"),
@@ -143,6 +213,9 @@ def test_an_array_gets_its_values_once():
     refused(array_state(state + b"b" + state), "no new array")
 
 
+TEXT = b"X" + struct.pack("<I", 1 << 20) + b"a" * (1 << 20) + b"q\x00"
+
+
 @pytest.mark.parametrize(
     "program",
     [
@@ -153,9 +226,12 @@ def test_an_array_gets_its_values_once():
         b"I" + b"9" * (1 << 20) + b"\n.",  # a number that takes minutes to convert
         b"(" * (1 << 20) + b"t" * (1 << 20) + b".",
         b"\x8e" + struct.pack("<Q", 1 << 60) + b".",
-        b"\x96" + struct.pack("<Q", 1 << 40) + b".",
+        b"\x96" + struct.pack("<Q", 1 << 33) + b".",
+        # Bytes of one text, again and again; a text as a million arguments.
+        TEXT + b"c_codecs\nencode\nq\x01" + b"h\x01h\x00X\x06\x00\x00\x00latin1\x86R" * 40 + b".",
+        b"cnumpy\ndtype\n" + TEXT + b"R.",
     ],
-    ids=range(8),
+    ids=range(10),
 )
 def test_no_program_takes_much_memory(program):
     tracemalloc.start()
@@ -165,6 +241,30 @@ def test_no_program_takes_much_memory(program):
     finally:
         tracemalloc.stop()
     assert peak < 8 << 20
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        # A key that is looked up in 2 ** 60 steps, and one that is deeper than the stack.
+        b"})" + b"q\x00h\x00\x86" * 60 + b"Ns.",
+        b"})" + b"\x85" * 1000 + b"Ns.",
+        # Numbers whose product takes minutes.
+        array_state(
+            b"(K\x01" + 2 * (b"I0x" + b"f" * (1 << 25) + b"\n") + b"\x86" + TYPE + b"\x89Nt"
+        ),
+    ],
+    ids=["twice itself", "deep", "long"],
+)
+def test_no_program_takes_much_time(program):
+    refused(program, "a key that is no text|no table")
+
+
+def test_a_file_changes_nothing_for_the_next():
+    name, call = b"cnumpy\ndtype\n", b")R."
+    defaults = b"N}X\x0c\x00\x00\x00__defaults__U\x02u1NN\x87s\x86b"
+    refused(name + defaults + call, "no dictionary")
+    refused(name + call, "missing 1 required")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 from image_files import make_folder
 from PIL import Image
@@ -29,6 +30,20 @@ def test_a_preview_is_drawn_of_any_data_set(flags, tmp_path, capsys):
     assert not err
     with Image.open(picture) as image:
         assert min(image.size) > 300
+
+
+@pytest.mark.parametrize(("counts", "shown"), [((500, 20, 4), (4, 3, 3)), ((50, 1, 9), (5, 1, 4))])
+def test_a_preview_has_as_many_images_of_each_class(counts, shown, monkeypatch):
+    from datasets import Split, preview
+    from datasets.augment import Augmentation
+    from datasets.base import make_dataset
+
+    labels = np.repeat(np.arange(3, dtype=np.int32), counts)
+    split = Split(np.zeros((len(labels), 3, 32, 32), np.uint8), labels)
+    drawn = []
+    monkeypatch.setattr(preview, "_draw", lambda axis, image, text, weight: drawn.append(text))
+    preview.preview(make_dataset("folder", split, split, ("a", "b", "c")), Augmentation())
+    assert tuple(drawn[:10].count(name) for name in "abc") == shown
 
 
 def test_a_preview_without_an_ending_is_png_and_says_so(tmp_path, capsys):
@@ -59,6 +74,7 @@ def test_captions_are_short_and_plain():
         (["--preview", "x.nothing"], "not supported"),
         (["--preview", "/"], "empty name"),
         (["--cutout", "-1"], "must be 0"),
+        (["--cutout", "99"], "must be 32 pixels at most"),
         (["--seed", "-1"], "out of range"),
     ],
 )

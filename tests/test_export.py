@@ -12,6 +12,7 @@ import onnx
 import onnxruntime
 import pytest
 from mxnet import autograd, gluon
+from onnx.reference import ReferenceEvaluator
 
 import compiler
 import export
@@ -78,6 +79,17 @@ def test_symbol_and_onnx_are_the_net_in_every_library(tmp_path, name, options):
         found.append(module.get_outputs()[0].asnumpy())
         for logits in found:
             assert portable.difference(logits, expected) <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("densenet_bc40_k16", {"depth": 10}), ("resnet20", {"depth": 8})]
+)
+def test_onnx_file_means_the_net_to_onnxs_own_evaluator(tmp_path, name, options):
+    # It takes operators at their word, where onnxruntime and OpenCV do what was meant.
+    net, pixels = make_net(name, **options), portable.make_pixels(2)
+    path = export.export_onnx(net, tmp_path / "model.onnx", *ABOUT)
+    (logits,) = ReferenceEvaluator(str(path)).run(None, {"data": pixels})
+    assert portable.difference(logits, net(normalised(pixels)).asnumpy()) <= 1e-5
 
 
 @pytest.mark.parametrize(

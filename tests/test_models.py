@@ -246,13 +246,28 @@ def test_a_pooled_net_halves_the_image_in_front_of_every_group():
         ("resnet", {"depth": 11, "pool": True, "projection": True}, "leave bottleneck and"),
         ("densenet", {"compression": 1.5}, r"\(0, 1\]"),
         ("densenet", {"dropout": 1}, r"\[0, 1\)"),
-        ("densenet", {"widht": 3}, "widht"),
+        ("densenet", {"compresion": 0.5}, "without compresion: did you mean compression"),
+        ("densenet", {"block_config": [1]}, "without block_config: its options are"),
+        ("densenet", {"quux": 3}, "without quux: its options are bottleneck, "),
+        ("resnet20", {"growth_rate": 12}, "is a ResNet, without growth_rate: .* of a DenseNet"),
+        ("densenet", {"width": 2}, "is a DenseNet, without width: .* of a ResNet"),
+        ("nosuch", {}, "unknown model 'nosuch': `python"),
+        ("resnet20", {"pretrained": "my.params"}, r"'my.params': .* net.load_parameters\(path\)"),
         ("cifar_resnet20_v1", {"depth": 3}, "takes no depth"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_what_would(name, options, message):
     with pytest.raises(InputError, match=message):
         get_model(name, **options)
+
+
+def test_an_error_inside_a_net_is_not_taken_for_a_users_mistake(monkeypatch):
+    def broken(self, *_, **__):
+        raise TypeError("a fault of ours")
+
+    monkeypatch.setattr(ResNet, "__init__", broken)
+    with pytest.raises(TypeError, match="a fault of ours"):
+        get_model("resnet20")
 
 
 def test_widths_that_no_shortcut_can_join_are_refused():

@@ -101,6 +101,45 @@ def test_what_is_no_image_in_a_folder_is_named_and_the_rest_is_labelled(
     assert f"error: {folder / 'paper.pdf'} is not an image" in paper
 
 
+# Lies where Python looks for it at every start, that of the child that rehearses included.
+ONLY = """
+import sys, sysconfig
+from importlib.machinery import PathFinder
+
+class Only:
+    def find_spec(name, path=None, target=None):
+        if path is None and name not in ("numpy", "onnxruntime", "PIL"):
+            spec = PathFinder.find_spec(name)
+            places = [spec.origin or "", *(spec.submodule_search_locations or ())] if spec else []
+            if any(place.startswith(INSTALLED) for place in places):
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+INSTALLED = tuple(sysconfig.get_path(name) for name in ("purelib", "platlib"))
+sys.meta_path.insert(0, Only)
+"""
+
+
+def test_an_onnx_file_needs_onnxruntime_numpy_and_pillow_alone(finished_run, folder, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(ONLY)
+    model = str(finished_run / "export" / "model.onnx")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+
+    def run(*command):
+        command = [sys.executable, *map(str, command)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+
+    assert "No module named 'mxnet'" in run("-c", "import mxnet").stderr
+    done = run("predict.py", model, folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == len(MODES) + 1
+    done = run("evaluate.py", model, "--dataset", "shapes", "--other-data")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "top-1 error" in done.stdout
+    done = run("evaluate.py", model, "--dataset", "cifar10")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: there is no cifar10 in ")
+
+
 def test_stdin_keeps_its_place_among_files(finished_run, folder, capsys, monkeypatch):
     class Stdin:
         buffer = io.BytesIO((folder / "1.png").read_bytes())
