@@ -8,12 +8,12 @@ PYTHONS = python3.11 python3.12 python3.10 python3.13 python3.9 python3.8 python
 ifndef GPU
 GPU := $(shell if test -e /proc/driver/nvidia/version || nvidia-smi -L >/dev/null 2>&1; then echo 1; else echo 0; fi)
 endif
-REQUIREMENTS = $(if $(filter 1,$(GPU)),requirements-gpu.txt,requirements.txt)
+REQUIREMENTS = $(if $(filter 1,$(GPU)),requirements/gpu.txt,requirements.txt)
 
 # These files say that an environment is complete: one that was interrupted has none and is rebuilt.
-INSTALLED = .venv/installed-$(REQUIREMENTS)
-INSTALLED_DEV = .venv/installed-requirements-dev.txt
-INSTALLED_NOTEBOOK = .venv/installed-requirements-notebook.txt
+INSTALLED = .venv/installed-$(notdir $(REQUIREMENTS))
+INSTALLED_DEV = .venv/installed-dev
+INSTALLED_NOTEBOOK = .venv/installed-notebook
 
 BIN = .venv/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
@@ -44,10 +44,10 @@ notebook: $(INSTALLED_NOTEBOOK)  ## open the walkthrough in Jupyter
 PIN = uv pip compile --quiet --upgrade --universal --python-version 3.8 --annotation-style line \
 	--custom-compile-command "make pins"
 pins:  ## renew the pinned versions from pyproject.toml (needs uv)
-	$(PIN) --group common --no-emit-package opencv-python -o requirements-common.txt
-	$(PIN) --group dev -c requirements-common.txt -o requirements-dev.txt
-	$(PIN) --group notebook -c requirements-common.txt -c requirements-dev.txt \
-		-o requirements-notebook.txt
+	$(PIN) --group common --no-emit-package opencv-python -o requirements/common.txt
+	$(PIN) --group dev -c requirements/common.txt -o requirements/dev.txt
+	$(PIN) --group notebook -c requirements/common.txt -c requirements/dev.txt \
+		-o requirements/notebook.txt
 
 clean:  ## remove the environment and the tools' caches; runs stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -60,7 +60,7 @@ $(INSTALLED): rebuild
 endif
 endif
 
-$(INSTALLED): $(REQUIREMENTS) requirements-common.txt
+$(INSTALLED): $(REQUIREMENTS) requirements/common.txt
 	@rm -rf .venv; \
 	for python in $(or $(PYTHON),$(PYTHONS)); do \
 		if $$python -c '$(FITS)' 2>/dev/null; then \
@@ -84,12 +84,12 @@ $(INSTALLED): $(REQUIREMENTS) requirements-common.txt
 	@$(INSTALL) -r $(REQUIREMENTS)
 	@touch $@
 
-$(INSTALLED_DEV): $(INSTALLED) requirements-dev.txt
-	@echo "installing requirements-dev.txt into .venv"
-	@$(INSTALL) -r requirements-dev.txt
+$(INSTALLED_DEV): $(INSTALLED) requirements/dev.txt
+	@echo "installing requirements/dev.txt into .venv"
+	@$(INSTALL) -r requirements/dev.txt
 	@touch $@
 
-$(INSTALLED_NOTEBOOK): $(INSTALLED_DEV) requirements-notebook.txt
-	@echo "installing requirements-notebook.txt into .venv"
-	@$(INSTALL) -r requirements-notebook.txt
+$(INSTALLED_NOTEBOOK): $(INSTALLED_DEV) requirements/notebook.txt
+	@echo "installing requirements/notebook.txt into .venv"
+	@$(INSTALL) -r requirements/notebook.txt
 	@touch $@

@@ -19,8 +19,9 @@ from typing import Any, Callable, Iterable, NoReturn
 
 # Until its main runs, a command has nothing to save or to say, so Ctrl-C ends it as it ends any
 # program, without a traceback. Not where this is a library: in a notebook, in a test.
-_COMMANDS = Path(__file__).resolve().parent.glob("*.py")
-_STARTING = sys.argv[0] == "-m" or Path(sys.argv[0]).resolve() in _COMMANDS
+_ROOT = Path(__file__).resolve().parent
+_HERE = Path(sys.argv[0]).resolve().parent in (_ROOT, *_ROOT.iterdir())
+_STARTING = sys.argv[0] == "-m" or _HERE
 if _STARTING and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 # What writing to a screen fails with: no reader, no terminal, no room.

@@ -21,8 +21,8 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from classifiers import Classifier, open_classifier
 from datasets.images import MAX_BYTES, THREADS, decode_image, read_image
+from inference.classifiers import Classifier, open_classifier
 
 STDIN = "-"
 _BAR = 30  # cells of a full bar
@@ -241,7 +241,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         report(files, probabilities, classifier.classes, arguments.top)
     if arguments.plot:
-        from pictures import draw_predictions
+        from figures.pictures import draw_predictions
 
         names, top = classifier.classes, arguments.top
         draw_predictions(images, files, probabilities, names, arguments.plot, top)

@@ -25,11 +25,11 @@ from typing import Any, Callable, Sequence
 import compiler
 import models
 from datasets import Split
-from evaluate import evaluate_net
-from export import export_symbol
+from figures.curves import plot_curves
+from formats.symbol_export import export_symbol
 from formats.weights import set_parameters
-from plots import plot_curves
-from training.artefacts import run_facts
+from inference.logits import evaluate_net
+from inference.trained import run_facts
 from training.checkpoints import Checkpoints
 from training.config import Config, parse_args
 from training.distributed import Workers
@@ -46,7 +46,8 @@ from training.run import (
     build,
 )
 from training.run_folder import LOG, RunFolder, log_to_screen
-from utils import StopSignals, seed_step
+from training.signals import StopSignals
+from utils import seed_step
 
 EVALUATION_BATCH = 250
 FAST_PRESET = "quick"
@@ -102,8 +103,7 @@ def train_one_epoch(
                 run.trainer,
                 images,
                 targets,
-                run.data.mean,
-                run.data.std,
+                run.data.normaliser,
                 run.ctx,
                 config,
                 after_inference=step == begin,
@@ -181,8 +181,8 @@ def evaluate(run: Run, split: Split) -> dict[str, Any]:
     DivergedError
         If the loss is not finite.
     """
-    data, batch = run.data, EVALUATION_BATCH
-    result = evaluate_net(run.net, split, data.mean, data.std, run.ctx, batch)
+    batch = EVALUATION_BATCH
+    result = evaluate_net(run.net, split, run.data.normaliser, run.ctx, batch)
     if not math.isfinite(result["loss"]):
         raise DivergedError(f"the loss on {len(split)} held-out images is {result['loss']}")
     return result
@@ -325,8 +325,7 @@ def conclude(
             run.net,
             folder.path / "export",
             run.data.classes,
-            run.data.mean,
-            run.data.std,
+            run.data.normaliser,
             extra=run_facts(folder.read_config(), results, checkpoint),
         )
     folder.write_results(results)

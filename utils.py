@@ -1,4 +1,7 @@
-"""What several scripts share: seeds, the way to a device, files that are whole, signals."""
+"""What several packages share: devices, pixels as a net's input, seeds, files that are whole.
+
+MXNet is imported by what needs it, since an ONNX file does without.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,11 @@ import contextlib
 import hashlib
 import json
 import os
-import signal
+import stat
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Any, Iterator, Sequence
-
-from runtime import mx
+from typing import Any, BinaryIO, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -37,6 +39,8 @@ def contexts(ctx: str, gpus: Sequence[int] = ()) -> list:
     InputError
         If a GPU is asked for that MXNet does not see.
     """
+    from runtime import mx
+
     available = mx.context.num_gpus()
     if ctx == "auto":
         ctx = "gpu" if available or gpus else "cpu"
@@ -46,7 +50,7 @@ def contexts(ctx: str, gpus: Sequence[int] = ()) -> list:
     if max(numbers) >= available:
         raise InputError(
             f"GPU {max(numbers)} is not there: MXNet sees {available}; use --ctx cpu, or install "
-            "requirements-gpu.txt on a machine with an NVIDIA driver"
+            "requirements/gpu.txt on a machine with an NVIDIA driver"
         )
     return [mx.gpu(number) for number in numbers]
 
@@ -65,32 +69,69 @@ def to_device(array: np.ndarray, ctx: Any) -> Any:
     mxnet.nd.NDArray
         Of the same shape and type.
     """
+    from runtime import mx
+
     return mx.nd.from_numpy(np.ascontiguousarray(array)).as_in_context(ctx)
 
 
-def to_input(images: np.ndarray, mean: np.ndarray, std: np.ndarray, ctx: Any) -> Any:
-    """Turn pixels into a net's input on a device.
-
-    By NumPy: on one core it is several times as fast as MXNet's operator on two, and the other
-    core is free for the loader.
+@dataclass(frozen=True)
+class Normaliser:
+    """What makes pixels a net's input: (pixel - mean) / std, channel by channel.
 
     Parameters
     ----------
-    images : numpy.ndarray
-        (N, 3, H, W), uint8 or float32, in units of 0 to 255.
-    mean, std : numpy.ndarray
-        (3,), in the same units.
-    ctx : mxnet.Context
+    mean, std : array_like
+        (3,), of the training images, in units of 0 to 255; kept as float32.
 
-    Returns
-    -------
-    mxnet.nd.NDArray
-        (N, 3, H, W) float32.
+    Raises
+    ------
+    ValueError
+        If one is not finite, or a deviation not above 0.
     """
-    pixels = images.astype(np.float32)
-    pixels -= np.reshape(mean, (3, 1, 1)).astype(np.float32)
-    pixels *= np.reshape(1 / np.asarray(std, np.float64), (3, 1, 1)).astype(np.float32)
-    return to_device(pixels, ctx)
+
+    mean: np.ndarray
+    std: np.ndarray
+
+    def __post_init__(self) -> None:
+        """Take any three numbers each, and refuse what cannot be divided by."""
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, np.array(getattr(self, name), np.float32).reshape(3))
+        if not (np.isfinite([self.mean, self.std]).all() and (self.std > 0).all()):
+            raise ValueError(f"mean {self.mean} and deviation {self.std} are no statistics")
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> Normaliser:
+        """Return that of a description's ``mean`` and ``std``."""
+        return cls(facts["mean"], facts["std"])
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """Return ``mean`` and ``std`` in a form that JSON can hold."""
+        return {"mean": self.mean.tolist(), "std": self.std.tolist()}
+
+    @property
+    def scale(self) -> np.ndarray:
+        """1 / std, float32 (3,)."""
+        return (1 / self.std.astype(np.float64)).astype(np.float32)
+
+    def arrays(self, images: np.ndarray) -> np.ndarray:
+        """Normalise images, (N, 3, H, W) in units of 0 to 255, to float32.
+
+        By NumPy: on one core it is several times as fast as MXNet's operator on two, and the other
+        core is free for the loader.
+        """
+        pixels = images.astype(np.float32)
+        pixels -= self.mean.reshape(3, 1, 1)
+        pixels *= self.scale.reshape(3, 1, 1)
+        return pixels
+
+    def graph(self, data: Any) -> tuple[Any, dict[str, np.ndarray]]:
+        """Normalise a Symbol (N, 3, H, W); return the new one, and its constants by their names."""
+        constants = {"pixel_mean": self.mean, "pixel_scale": self.scale}
+        constants = {name: value.reshape(1, 3, 1, 1) for name, value in constants.items()}
+        from runtime import mx
+
+        offset, scale = (mx.sym.var(name, shape=(1, 3, 1, 1)) for name in constants)
+        return mx.sym.broadcast_mul(mx.sym.broadcast_sub(data, offset), scale), constants
 
 
 def seed_step(seed: int, *place: int) -> None:
@@ -106,23 +147,55 @@ def seed_step(seed: int, *place: int) -> None:
     *place : int
         Step, worker: what the draws may depend on.
     """
+    from runtime import mx
+
     words = np.random.SeedSequence((seed, *place)).generate_state(1)
     mx.random.seed(int(words[0]) & 0x7FFFFFFF)
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Tell a full disk, a missing folder or a lack of rights in one line.
+def one_line(what: str) -> Iterator[None]:
+    """Turn an operating system's error in the block into an `InputError`, ``what: reason``."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{what}: {error.strerror or error}") from error
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file, or one that a link leads to, for reading.
 
     Raises
     ------
     InputError
-        In place of an `OSError` in the block.
+        If it cannot be opened, or is a folder, a pipe or a device, which might never end.
     """
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+    with one_line(f"{path} cannot be read"):
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise InputError(f"{path} is not a regular file")
+        return open(path, "rb")
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """Return what is in a regular file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    limit : int
+        Most bytes to accept.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read or is longer.
+    """
+    with open_regular(path) as file, one_line(f"{path} cannot be read"):
+        length = os.fstat(file.fileno()).st_size
+        if length > limit:
+            raise InputError(f"{path} has {length:,} bytes, {limit:,} at most are expected")
+        return file.read(length)
 
 
 def sync_folder(folder: Path) -> None:
@@ -148,19 +221,25 @@ def write_atomically(path: Path, data: bytes) -> None:
     Parameters
     ----------
     path : Path
-        The file; ``.<name>.tmp`` beside it is used on the way.
+        The file; a hidden one beside it is used on the way.
     data : bytes
         Its new content.
 
     Raises
     ------
     InputError
-        If it cannot be written.
+        If it cannot be written; nothing is left behind.
     """
-    side = path.with_name(f".{path.name}.tmp")
-    with writing(path):
-        write_synced(side, data)
-        os.replace(side, path)
+    with one_line(f"cannot write {path}"):
+        handle, side = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(handle)
+        try:
+            os.chmod(side, 0o644)  # mkstemp's files are the owner's alone
+            write_synced(Path(side), data)
+            os.replace(side, path)
+        except BaseException:
+            os.unlink(side)
+            raise
         sync_folder(path.parent)
 
 
@@ -172,39 +251,3 @@ def to_json(value: Any, indent: int | None = None) -> bytes:
 def sha256(data: bytes) -> str:
     """Return the SHA-256 of some bytes in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
-
-
-class StopSignals:
-    """Within the block, SIGINT, SIGTERM and SIGHUP are noted, not obeyed; the second one kills.
-
-    One that is ignored stays ignored, as nohup has it.
-
-    Attributes
-    ----------
-    received : int
-        The signal's number, 0 as long as there was none.
-    """
-
-    _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-    def __init__(self) -> None:
-        self.received = 0
-
-    def __enter__(self) -> StopSignals:
-        heard = [each for each in self._SIGNALS if signal.getsignal(each) != signal.SIG_IGN]
-        self._previous = {number: signal.signal(number, self._note) for number in heard}
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.received = number
-        for each in self._previous:
-            signal.signal(each, signal.SIG_DFL)

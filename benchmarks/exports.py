@@ -28,13 +28,13 @@ from mxnet import autograd
 from mxnet.gluon import nn
 
 import compiler
-import export
 import models
 from errors import InputError
-from formats import portable
-from metrics import softmax
+from formats import onnx_export, portable, symbol_export
+from inference.metrics import softmax
+from utils import Normaliser
 
-MEAN, STD = np.array([125.3, 123.0, 113.9]), np.array([63.0, 62.1, 66.7])
+NORMALISER = Normaliser((125.3, 123.0, 113.9), (63.0, 62.1, 66.7))
 _CLASSES = [f"class {number}" for number in range(10)]
 
 
@@ -81,19 +81,20 @@ def compare(name: str) -> str:
         note(logits, expected)
         check(what, logits, expected, rounding)
 
-    check, export.check_agreement = export.check_agreement, record
+    check = portable.check_agreement
+    symbol_export.check_agreement = onnx_export.check_agreement = record
     try:
         net = make_net(name)
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / "export"
-            export.export_symbol(net, folder, _CLASSES, MEAN, STD)
+            symbol_export.export_symbol(net, folder, _CLASSES, NORMALISER)
             pixels = portable.make_pixels(4)
-            note(module_logits(folder, pixels), portable.net_logits(net, pixels, MEAN, STD))
-            export.export_onnx(net, folder / "model.onnx", _CLASSES, MEAN, STD)
+            note(module_logits(folder, pixels), portable.net_logits(net, pixels, NORMALISER))
+            onnx_export.export_onnx(net, folder / "model.onnx", _CLASSES, NORMALISER)
     except InputError as error:
         return f"{name:32} FAILED: {error}"
     finally:
-        export.check_agreement = check
+        symbol_export.check_agreement = onnx_export.check_agreement = check
     differences = " ".join(f"{difference:9.1e}" for difference, _, _ in found)
     worst, largest = max(row[1] for row in found), max(row[2] for row in found)
     return f"{name:32} {differences} {worst:13.1e} {largest:13.3g}"

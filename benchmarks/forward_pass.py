@@ -1,6 +1,6 @@
 """Inference on a CPU: this project's nets against PyTorch's, and against their own ONNX files.
 
-    pip install -r benchmarks/requirements.txt
+    pip install -r requirements/benchmarks.txt
     python benchmarks/forward_pass.py                 # seven nets, batch 1 and 256; ten minutes
     python benchmarks/forward_pass.py resnet20 --batch 256
 
@@ -47,14 +47,17 @@ def onnx(batch: int, family: str, options: dict[str, Any]) -> Callable[[], None]
     import numpy as np
     import onnxruntime
 
-    from export import export_onnx
+    from formats.onnx_export import export_onnx
+    from utils import Normaliser
 
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = cores()
     with tempfile.TemporaryDirectory() as folder:
         classes = [str(number) for number in range(10)]
         path = Path(folder) / "model.onnx"
-        export_onnx(_net(family, options), path, classes, np.zeros(3), np.ones(3), normalise=False)
+        export_onnx(
+            _net(family, options), path, classes, Normaliser((0,) * 3, (1,) * 3), normalise=False
+        )
         providers = ["CPUExecutionProvider"]
         session = onnxruntime.InferenceSession(str(path), settings, providers=providers)
     images = np.random.RandomState(0).randn(batch, 3, 32, 32).astype(np.float32)

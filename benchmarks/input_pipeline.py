@@ -49,14 +49,12 @@ def ours(images: Any, workers: int) -> Iterator[Any]:
     """Yield this project's batches, normalised, on the device."""
     from runtime import mx
 
-    import numpy as np
+    from utils import Normaliser, to_device
 
-    from utils import to_device, to_input
-
-    mean, std = np.array(MEAN), np.array(STD)
+    normaliser = Normaliser(MEAN, STD)
     for batch, targets in our_loader(images).epoch(0):
         to_device(targets, mx.cpu())
-        to_input(batch, mean, std, mx.cpu()).wait_to_read()
+        to_device(normaliser.arrays(batch), mx.cpu()).wait_to_read()
         yield batch
 
 
@@ -133,13 +131,12 @@ def waiting(model: str, steps: int) -> float:
     """Return the share of training that passes in waiting for batches."""
     from runtime import mx
 
-    import numpy as np
-
     import compiler
     import models
     from training.config import make_config
     from training.distributed import Workers
     from training.optimisation import make_trainer, train_step
+    from utils import Normaliser
 
     config = make_config(model=model, batch_size=BATCH)
     ctx = [mx.cpu()]
@@ -155,7 +152,7 @@ def waiting(model: str, steps: int) -> float:
         before = time.perf_counter()
         images, targets = next(batches)
         waited += time.perf_counter() - before
-        train_step(net, trainer, images, targets, np.array(MEAN), np.array(STD), ctx, config)
+        train_step(net, trainer, images, targets, Normaliser(MEAN, STD), ctx, config)
         mx.nd.waitall()  # or the queue, which is short, would hide the wait
     return waited / (time.perf_counter() - start)
 

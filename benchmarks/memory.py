@@ -57,7 +57,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     """Draw activation memory and time over the depth."""
     import matplotlib.figure as figures
 
-    from plots import COLOURS, STYLES
+    from figures.style import COLOURS, STYLES
 
     figure = figures.Figure(figsize=(9, 3.6), layout="constrained")
     for axes, key, title in zip(

@@ -36,6 +36,7 @@ def measure(model: str, kvstore: str, devices: int, batch_size: int, steps: int)
     from training.config import make_config
     from training.distributed import Workers
     from training.optimisation import make_trainer, train_step
+    from utils import Normaliser
 
     workers = Workers(kvstore)
     config = make_config(model=model, batch_size=batch_size, kvstore=kvstore)
@@ -51,14 +52,14 @@ def measure(model: str, kvstore: str, devices: int, batch_size: int, steps: int)
     images = np.random.RandomState(workers.rank).randint(0, 256, (share, 3, 32, 32))
     images = images.astype(np.uint8)
     targets = np.eye(10, dtype=np.float32)[np.arange(share) % 10]
-    mean, std = np.full(3, 120.0), np.full(3, 60.0)
+    normaliser = Normaliser((120, 120, 120), (60, 60, 60))
     start = 0.0
     for step in range(WARM_UP + steps):
         if step == WARM_UP:
             mx.nd.waitall()
             start = time.perf_counter()
         models.draw_gates(net, 0, step)
-        train_step(net, trainer, images, targets, mean, std, ctx, config, step == 0)
+        train_step(net, trainer, images, targets, normaliser, ctx, config, step == 0)
     mx.nd.waitall()
     if workers.rank == 0:
         print(f"images/s {steps * batch_size / (time.perf_counter() - start)}")

@@ -1,6 +1,6 @@
 """A training step on a CPU: this project's nets against PyTorch's and against textbook Gluon.
 
-    pip install -r benchmarks/requirements.txt
+    pip install -r requirements/benchmarks.txt
     python benchmarks/training_step.py                         # seven nets, a quarter of an hour
     python benchmarks/training_step.py resnet20 densenet_bc40_k16 --compile
     python benchmarks/training_step.py --amp                   # both in bfloat16
@@ -81,6 +81,7 @@ def gluon_step(net: Any) -> Callable[[], None]:
     from training.config import make_config
     from training.distributed import Workers
     from training.optimisation import make_trainer, train_step
+    from utils import Normaliser
 
     config = make_config(model="densenet", batch_size=BATCH, lr=0.001)
     ctx = [mx.cpu()]
@@ -89,10 +90,10 @@ def gluon_step(net: Any) -> Callable[[], None]:
     rng = np.random.RandomState(0)
     images = rng.randint(0, 256, (BATCH, 3, 32, 32)).astype(np.uint8)
     targets = np.eye(10, dtype=np.float32)[rng.randint(0, 10, BATCH)]
-    mean, std = np.full(3, 120.0), np.full(3, 60.0)
+    normaliser = Normaliser((120, 120, 120), (60, 60, 60))
 
     def step() -> None:
-        train_step(net, trainer, images, targets, mean, std, ctx, config)
+        train_step(net, trainer, images, targets, normaliser, ctx, config)
         mx.nd.waitall()
 
     return step

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from datasets import get_dataset, list_datasets
 from datasets.augment import Augmentation
-from datasets.files import one_line
 from errors import InputError, Parser, command_line, printable
+from utils import one_line
 
 
 @command_line
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     dataset = get_dataset(options.dataset, options.data_dir)
     print(f"{dataset.name}: {len(dataset.train):,} training, {len(dataset.test):,} test images")
     print(printable(f"{len(dataset.classes)} classes: {', '.join(dataset.classes)}"))
-    for name, values in (("mean", dataset.mean), ("std", dataset.std)):
+    for name, values in dataset.normaliser.to_dict().items():
         print(f"{name} of red, green, blue: {', '.join(f'{value:.1f}' for value in values)}")
     print(f"fingerprint {dataset.fingerprint}")
     if options.preview:
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
 
         figure = preview(dataset, augmentation, options.seed)
         path = Path(options.preview)
-        with one_line(path, "cannot be written"):
+        with one_line(f"{path} cannot be written"):
             try:
                 path = path if path.suffix else path.with_name(f"{path.name}.png")
                 figure.savefig(path, dpi=120)

@@ -10,8 +10,8 @@ import zlib
 from pathlib import Path
 from typing import IO, BinaryIO, Collection, Iterator, Mapping, cast
 
-from datasets.files import open_regular, read_regular
 from errors import InputError
+from utils import open_regular, read_regular
 
 SLACK = 1 << 20  # bytes of headers, read-me files and padding that an archive may hold besides
 _READ = 1 << 20

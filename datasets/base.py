@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from errors import InputError
+from utils import Normaliser
 
 IMAGE_SHAPE = (3, 32, 32)
 CHUNK = 10_000  # images looked at together, where all at once would cost memory
@@ -67,8 +68,8 @@ class Dataset:
         Images and labels.
     classes : tuple of str
         Class names; label ``i`` means ``classes[i]``.
-    mean, std : numpy.ndarray
-        float32, (3,): of each channel over all pixels of the training images, in units of 0..255.
+    normaliser : Normaliser
+        Of each channel's statistics over all pixels of the training images.
     fingerprint : str
         Hexadecimal SHA-256 over the arrays and the class names.
     """
@@ -77,14 +78,13 @@ class Dataset:
     train: Split
     test: Split
     classes: tuple[str, ...]
-    mean: np.ndarray
-    std: np.ndarray
+    normaliser: Normaliser
     fingerprint: str
 
     @property
     def fill(self) -> np.ndarray:
         """The mean colour as a pixel, uint8 (3,): what augmentation pads with."""
-        return np.rint(self.mean).astype(np.uint8)
+        return np.rint(self.normaliser.mean).astype(np.uint8)
 
 
 def make_dataset(
@@ -126,8 +126,7 @@ def make_dataset(
         train,
         test,
         tuple(classes),
-        np.asarray(mean, np.float32),
-        np.asarray(std, np.float32),
+        Normaliser(mean, std),
         _fingerprint(train, test, classes),
     )
 

@@ -7,14 +7,14 @@ import hashlib
 import logging
 import os
 from pathlib import Path
-from typing import BinaryIO, Sequence
+from typing import Sequence
 
 import numpy as np
 
 from datasets.base import IMAGE_SHAPE
-from datasets.files import one_line, open_regular, write_atomically
 from datasets.images import read_images
 from errors import InputError
+from utils import one_line, open_regular, write_atomically
 
 CACHE_NAME = "images-32x32.cache"
 DECODER = "1"  # to be raised when `read_image` changes what it makes of a file
@@ -56,7 +56,7 @@ def read_cached(data_dir: Path, paths: Sequence[Path]) -> np.ndarray:
 def _fingerprint(data_dir: Path, paths: Sequence[Path]) -> str:
     digest = hashlib.sha256(DECODER.encode())
     for path in paths:
-        with one_line(path, "cannot be read"):
+        with one_line(f"{path} cannot be read"):
             status = os.stat(path)
         name = os.fsencode(os.path.relpath(path, data_dir))
         digest.update(b"%s\0%d\0%d\n" % (name, status.st_size, status.st_mtime_ns))
@@ -77,19 +77,14 @@ def _load(cache: Path, fingerprint: str, count: int) -> np.ndarray | None:
 
 
 def _save(cache: Path, fingerprint: str, images: np.ndarray) -> None:
-    def write(file: BinaryIO) -> None:
-        file.write(_header(fingerprint, images.data))
-        file.write(images.data)
-
-    with one_line(cache, "cannot be written"):
-        try:
-            write_atomically(cache, write)
-        except OSError as error:
-            if error.errno not in _NOT_OURS:
-                raise
-            logging.getLogger(__name__).warning(
-                "%s may not be written to: its images are decoded at every start", cache.parent
-            )
+    try:
+        write_atomically(cache, b"".join((_header(fingerprint, images.data), images.data)))
+    except InputError as error:
+        if getattr(error.__cause__, "errno", None) not in _NOT_OURS:
+            raise
+        logging.getLogger(__name__).warning(
+            "%s may not be written to: its images are decoded at every start", cache.parent
+        )
 
 
 def _header(fingerprint: str, pixels: bytes | memoryview) -> bytes:

@@ -11,9 +11,9 @@ import numpy as np
 
 from datasets.archive import check_archive, own_digest, read_members
 from datasets.base import IMAGE_SHAPE, Dataset, Split, check_labels, make_dataset
-from datasets.files import read_regular
 from datasets.pickles import decode_names, decode_python
 from errors import InputError
+from utils import read_regular
 
 PIXELS = 3 * 32 * 32
 NAMES_BYTES = 1 << 16  # most that class names may take

@@ -15,8 +15,8 @@ import urllib3
 from tqdm import tqdm
 
 from datasets.archive import check_archive, own_digest
-from datasets.files import one_line
 from errors import InputError
+from utils import one_line
 
 TIMEOUT = (10, 30)  # seconds to connect, seconds without a byte
 PAUSE = 1  # second before all mirrors are tried again
@@ -54,7 +54,7 @@ def download(path: Path, mirrors: Sequence[str], digests: Mapping[str, str], siz
     InputError
         If no mirror has it, or the folder cannot be written to; with one reason for each mirror.
     """
-    with one_line(path.parent, "cannot be written to"):
+    with one_line(f"{path.parent} cannot be written to"):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = open(f"{path}.lock", "a")  # noqa: SIM115 (closed, and so unlocked, below)
     with lock:
@@ -64,7 +64,7 @@ def download(path: Path, mirrors: Sequence[str], digests: Mapping[str, str], siz
 
 
 def _wait_for_turn(lock, path: Path) -> None:
-    with one_line(lock.name, "cannot be locked"):
+    with one_line(f"{lock.name} cannot be locked"):
         try:
             portalocker.lock(
                 lock, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING
@@ -86,7 +86,7 @@ def _try_mirrors(
         before = _length(partial)
         for mirror in mirrors:
             url = f"{mirror.rstrip('/')}/{path.name}"
-            with one_line(partial, "cannot be written"):
+            with one_line(f"{partial} cannot be written"):
                 try:
                     _fetch(url, partial, size, hurry=attempt == 0 and len(mirrors) > 1)
                     _accept(partial, path, digests)

@@ -11,8 +11,8 @@ from PIL import Image
 
 from datasets.base import Dataset, Split, make_dataset
 from datasets.cache import read_cached
-from datasets.files import one_line
 from errors import InputError
+from utils import one_line
 
 _LITTER = ("thumbs.db", "desktop.ini")  # that file managers leave; hidden files are passed over too
 
@@ -77,7 +77,7 @@ def write_folder(data_dir: Path, train: Split, test: Split, classes: Sequence[st
     InputError
         If the folder cannot be written.
     """
-    with one_line(data_dir, "cannot be written"):
+    with one_line(f"{data_dir} cannot be written"):
         for name, split in (("train", train), ("test", test)):
             for label, class_name in enumerate(classes):
                 folder = data_dir / name / class_name
@@ -109,6 +109,6 @@ def _class_files(folder: Path) -> dict[str, list[Path]]:
 
 
 def _entries(folder: Path) -> list[str]:
-    with one_line(folder, "cannot be read"):
+    with one_line(f"{folder} cannot be read"):
         names = sorted(os.listdir(folder))
     return [name for name in names if not name.startswith(".") and name.lower() not in _LITTER]

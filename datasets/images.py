@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from datasets.base import IMAGE_SHAPE
-from datasets.files import read_regular
 from errors import InputError
+from utils import read_regular
 
 SIDE = IMAGE_SHAPE[-1]
 MAX_BYTES = 1 << 26  # of a file

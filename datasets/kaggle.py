@@ -12,9 +12,9 @@ import numpy as np
 
 from datasets.base import CHUNK, Dataset, Split, make_dataset, split_validation
 from datasets.cache import read_cached
-from datasets.files import one_line, read_regular
 from datasets.images import read_images
 from errors import InputError, nearest
+from utils import one_line, read_regular
 
 LABELS = "trainLabels.csv"
 TEST_SHARE = 10  # one labelled image in so many is for testing
@@ -84,7 +84,7 @@ def unlabelled_ids(data_dir: Path) -> list[int]:
         If there are none.
     """
     folder = data_dir / "test"
-    with one_line(folder, "cannot be read"):
+    with one_line(f"{folder} cannot be read"):
         stems = [name[: -len(".png")] for name in os.listdir(folder) if name.endswith(".png")]
     ids = sorted(int(stem) for stem in stems if stem.isdecimal() and stem.isascii())
     if not ids:

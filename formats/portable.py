@@ -5,8 +5,10 @@ What is exported starts here: only operators that CPU, GPU and ONNX have, normal
 
 from __future__ import annotations
 
+import contextlib
 import json
-from typing import Any, Callable, Mapping, Sequence
+import warnings
+from typing import Any, Callable, Iterator, Mapping
 
 from runtime import mx
 
@@ -14,7 +16,7 @@ import numpy as np
 
 from errors import InputError
 from formats.weights import current_values
-from utils import to_input
+from utils import Normaliser, to_device
 
 # Largest difference allowed between an export and its net: a share of the largest logit (or of 1,
 # where all logits are smaller). Float32 sums in another order differ by about a tenth of this.
@@ -25,17 +27,15 @@ TOLERANCE = 1e-5
 _ROUNDINGS, _LIMIT = 4, 1e-4
 
 
-def portable_graph(
-    net: Any, mean: np.ndarray, std: np.ndarray, normalise: bool
-) -> tuple[Any, dict[str, Any]]:
+def portable_graph(net: Any, normaliser: Normaliser, normalise: bool) -> tuple[Any, dict[str, Any]]:
     """Return a net as a symbol of operators that every device has, and its parameters.
 
     Parameters
     ----------
     net : gluon.HybridBlock
         Takes normalised images.
-    mean, std : numpy.ndarray
-        (3,), in units of 0 to 255.
+    normaliser : Normaliser
+        The training images'.
     normalise : bool
         Whether the graph starts from pixels (0 to 255) instead of normalised images.
 
@@ -46,17 +46,12 @@ def portable_graph(
     arrays : dict of str to NDArray
         On the CPU, by names that start with ``arg:`` or ``aux:``.
     """
-    data, constants = mx.sym.var("data"), {}
+    data = mx.sym.var("data")
+    constants: dict[str, np.ndarray] = {}
     if normalise:
-        shape = (1, 3, 1, 1)
-        constants = {
-            "pixel_mean": mx.nd.array(np.reshape(mean, shape)),
-            "pixel_scale": mx.nd.array(np.reshape(1 / np.asarray(std, np.float64), shape)),
-        }
-        offset, scale = (mx.sym.var(name, shape=shape) for name in constants)
-        data = mx.sym.broadcast_mul(mx.sym.broadcast_sub(data, offset), scale)
+        data, constants = normaliser.graph(data)
     symbol = _rewritten(net(data))
-    values = {**current_values(net), **constants}
+    values = {**current_values(net), **{k: mx.nd.array(v) for k, v in constants.items()}}
     kinds = [("arg", name) for name in symbol.list_arguments() if name != "data"]
     kinds += [("aux", name) for name in symbol.list_auxiliary_states()]
     arrays = {f"{kind}:{name}": values[name].as_in_context(mx.cpu()) for kind, name in kinds}
@@ -72,31 +67,6 @@ def _rewritten(symbol: Any) -> Any:
             # another operator has yet to read: GluonCV's cifar_resnet20_v2 was wrong by 17 %.
             node["op"] = "broadcast_add"
     return mx.sym.load_json(json.dumps(graph))
-
-
-def describe(
-    classes: Sequence[str],
-    mean: np.ndarray,
-    std: np.ndarray,
-    normalise: bool,
-    extra: Mapping[str, Any] | None,
-) -> dict[str, Any]:
-    """Return what a user of an export has to know, as ``model.json`` and ONNX metadata have it."""
-    return {
-        **(extra or {}),
-        "classes": list(classes),
-        "mean": [float(value) for value in mean],
-        "std": [float(value) for value in std],
-        "input": {
-            "name": "data",
-            "shape": ["N", 3, 32, 32],
-            "type": "float32",
-            "channels": "RGB",
-            "range": "0 to 255" if normalise else "(pixel - mean) / std",
-        },
-        "normalised_input": not normalise,
-        "output": "logits (N, classes); their softmax is the probabilities",
-    }
 
 
 def make_pixels(count: int) -> np.ndarray:
@@ -139,7 +109,7 @@ def check_agreement(
 
 
 def rounding_error(
-    net: Any, symbol: Any, arrays: Mapping[str, Any], mean: np.ndarray, std: np.ndarray
+    net: Any, symbol: Any, arrays: Mapping[str, Any], normaliser: Normaliser
 ) -> float:
     """Return how far a net is from what its graph gives in float64, in the unit of `TOLERANCE`.
 
@@ -148,25 +118,34 @@ def rounding_error(
     net : gluon.HybridBlock
     symbol, arrays
         What `portable_graph` returned for it.
-    mean, std : numpy.ndarray
-        (3,), in units of 0 to 255.
+    normaliser : Normaliser
+        The training images'.
     """
     pixels = make_pixels(4)
     inputs = pixels.astype(np.float64)
     if "arg:pixel_mean" not in arrays:
-        inputs = (inputs - np.reshape(mean, (3, 1, 1))) / np.reshape(std, (3, 1, 1))
+        mean, std = (each.reshape(3, 1, 1) for each in (normaliser.mean, normaliser.std))
+        inputs = (inputs - mean) / std
     values = {name.partition(":")[2]: value.astype("float64") for name, value in arrays.items()}
     values["data"] = mx.nd.array(inputs, dtype="float64")
     exact = symbol.bind(mx.cpu(), values, aux_states=values, grad_req="null")
     logits = exact.forward(is_train=False)[0].asnumpy()
-    return difference(net_logits(net, pixels, mean, std), logits)
+    return difference(net_logits(net, pixels, normaliser), logits)
 
 
-def net_logits(net: Any, pixels: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+def net_logits(net: Any, pixels: np.ndarray, normaliser: Normaliser) -> np.ndarray:
     """Return what a net itself says of pixels, on the first device that it is on."""
-    return net(to_input(pixels, mean, std, device_of(net))).asnumpy()
+    return net(to_device(normaliser.arrays(pixels), device_of(net))).asnumpy()
 
 
 def device_of(net: Any) -> Any:
     """Return the first device that a net is on."""
     return next(iter(net.collect_params().values())).list_ctx()[0]
+
+
+@contextlib.contextmanager
+def without_warnings() -> Iterator[None]:
+    """MXNet's loader cannot decide the type of floats, and its ONNX module uses old names."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

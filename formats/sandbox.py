@@ -19,6 +19,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from typing import Callable
 
 from errors import InputError
 
@@ -33,13 +34,13 @@ _ROOT = Path(__file__).resolve().parents[1]
 _CHILD = "import sys; sys.path[0] = sys.argv[1]; from formats.sandbox import main; main()"
 
 
-def rehearse(function: str, *parts: bytes, source: object) -> None:
+def rehearse(function: Callable[..., object], *parts: bytes, source: object) -> None:
     """Call a function in a child process, and raise unless it returns.
 
     Parameters
     ----------
-    function : str
-        ``package.module:function``, of this repository; called with `parts`.
+    function : callable
+        Of a module, which the child imports; called with `parts`.
     *parts : bytes
         Contents of files.
     source : object
@@ -50,9 +51,10 @@ def rehearse(function: str, *parts: bytes, source: object) -> None:
     InputError
         If the function raises, crashes, or exceeds its memory or time.
     """
+    place = (function.__module__, function.__name__)
     sizes = struct.pack(f"<{len(parts) + 1}Q", len(parts), *map(len, parts))
     memory = MEMORY + MEMORY_PER_BYTE * sum(map(len, parts))
-    command = [sys.executable, "-c", _CHILD, str(_ROOT), function, str(memory)]
+    command = [sys.executable, "-c", _CHILD, str(_ROOT), *place, str(memory)]
     try:
         child = subprocess.run(
             command,
@@ -83,7 +85,7 @@ def reason(error: BaseException) -> str:
 
 def main() -> None:
     """Be the child of `rehearse`."""
-    function, memory = sys.argv[2:]
+    module, name, memory = sys.argv[2:]
     resource.setrlimit(resource.RLIMIT_AS, (int(memory), int(memory)))
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -96,7 +98,6 @@ def main() -> None:
     for size in struct.unpack_from(f"<{count}Q", data, 8):
         parts.append(data[place : place + size])
         place += size
-    module, _, name = function.partition(":")
     try:
         getattr(importlib.import_module(module), name)(*parts)
     except Exception as error:  # whatever it is, the parent says it in one line

@@ -10,10 +10,9 @@ from runtime import mx
 
 import numpy as np
 
-from datasets.files import read_regular
 from errors import InputError
 from formats.params_file import MAX_BYTES, read_params
-from utils import sync_folder, writing
+from utils import one_line, read_regular, sync_folder
 
 
 def named_parameters(net: Any) -> dict[str, Any]:
@@ -38,7 +37,7 @@ def current_values(net: Any) -> dict[str, Any]:
 
 def save_arrays(path: Path, arrays: Mapping[str, Any]) -> bytes:
     """Save arrays and return the file's bytes: the one place where anything trained is written."""
-    with writing(path):
+    with one_line(f"cannot write {path}"):
         path.open("wb").close()  # a lack of rights is an OSError here, and prose in MXNet
     # Without this wait MXNet 1.9.1 writes running statistics from before the last step.
     mx.nd.waitall()
@@ -46,7 +45,7 @@ def save_arrays(path: Path, arrays: Mapping[str, Any]) -> bytes:
         mx.nd.save(str(path), dict(arrays))
     except mx.MXNetError as error:
         raise InputError(f"cannot write {path}: is the disk full?") from error
-    with writing(path):
+    with one_line(f"cannot write {path}"):
         data = path.read_bytes()
         # MXNet does not notice a disk that fills up while the last bytes are flushed.
         if set(read_params(data, path)) != set(arrays):
@@ -74,7 +73,7 @@ def save_parameters(net: Any, path: str | Path) -> None:
     path = Path(path)
     side = path.with_name(f".{path.name}.tmp")
     save_arrays(side, {name: current_value(p) for name, p in named_parameters(net).items()})
-    with writing(path):
+    with one_line(f"cannot write {path}"):
         os.replace(side, path)
         sync_folder(path.parent)
 

@@ -20,15 +20,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from runtime import mx
 
-import numpy as np
-
-import export
 import models
-from classifiers import try_onnx
 from errors import InputError
+from formats.onnx_export import export_onnx
+from formats.onnx_import import try_onnx
 from formats.params_file import read_params
 from formats.sandbox import rehearse
-from formats.symbols import OPERATORS
+from formats.symbol_export import export_symbol
+from formats.symbols import OPERATORS, try_symbol
+from utils import Normaliser
 
 VALUES = (
     "",
@@ -60,9 +60,9 @@ def make_exports(folder: Path) -> dict[str, bytes]:
     """Return the files of a small net of all operators: graph, params and onnx."""
     net = models.get_model("se_resnet20_sd", depth=8)
     models.initialize(net, mx.cpu())
-    about = ([f"class {i}" for i in range(10)], np.full(3, 125.0), np.full(3, 60.0))
-    export.export_symbol(net, folder, *about)
-    export.export_onnx(net, folder / "model.onnx", *about)
+    about = ([f"class {i}" for i in range(10)], Normaliser((125, 125, 125), (60, 60, 60)))
+    export_symbol(net, folder, *about)
+    export_onnx(net, folder / "model.onnx", *about)
     names = {"graph": "model-symbol.json", "params": "model-0000.params", "onnx": "model.onnx"}
     return {kind: (folder / name).read_bytes() for kind, name in names.items()}
 
@@ -113,10 +113,10 @@ def try_all(files: dict[str, bytes], rng: random.Random) -> str:
         elif kind == "graph":
             how = damage_graph if rng.random() < 0.8 else damage_bytes
             graph = how(files[kind], rng)
-            rehearse("formats.symbols:try_symbol", graph, files["params"], b"10", source=kind)
+            rehearse(try_symbol, graph, files["params"], b"10", source=kind)
         else:
             damaged = damage_bytes(files[kind], rng, rng.choice((4000, None)))
-            rehearse(f"{try_onnx.__module__}:{try_onnx.__name__}", damaged, source=kind)
+            rehearse(try_onnx, damaged, source=kind)
     except InputError as error:
         answer = str(error)
     else:

@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHONS = ["3.8", "3.9", "3.10", "3.11", "3.12", "3.13"]
-PINS = sorted(path.name for path in ROOT.glob("requirements*.txt"))
+PINS = ["requirements.txt", *(f"requirements/{p.name}" for p in ROOT.glob("requirements/*.txt"))]
 
 
 # ---------------------------------------------------------------------------------------- pins
@@ -50,7 +50,7 @@ def test_each_python_gets_one_exact_version_of_each_package(name, python):
 @pytest.mark.parametrize("python", PYTHONS)
 def test_the_files_that_are_installed_together_agree(python):
     versions = {}
-    for name in ["requirements-common.txt", "requirements-dev.txt", "requirements-notebook.txt"]:
+    for name in ["requirements/common.txt", "requirements/dev.txt", "requirements/notebook.txt"]:
         for pin in chosen(name, python):
             key = pin.name.lower()
             assert versions.setdefault(key, str(pin.specifier)) == str(pin.specifier), pin.name
@@ -61,14 +61,14 @@ def test_the_files_that_are_installed_together_agree(python):
     [*[(python, "==1.23.5") for python in PYTHONS[:4]], ("3.12", "==1.26.4"), ("3.13", "==2.2.6")],
 )
 def test_each_python_gets_the_numpy_that_mxnet_runs_with(python, numpy):
-    (pin,) = [pin for pin in chosen("requirements-common.txt", python) if pin.name == "numpy"]
+    (pin,) = [pin for pin in chosen("requirements/common.txt", python) if pin.name == "numpy"]
     assert str(pin.specifier) == numpy
 
 
 def test_the_gpu_file_brings_every_library_that_is_loaded_before_mxnet():
     import runtime
 
-    wheels = {pin.name for pin in read_pins("requirements-gpu.txt")}
+    wheels = {pin.name for pin in read_pins("requirements/gpu.txt")}
     for library in runtime.GPU_LIBRARIES:
         folder = library.split("/")[0].replace("_", "-")
         assert f"nvidia-{folder}-cu11" in wheels
@@ -87,6 +87,7 @@ class Clone:
         for tool in ("sh", "rm", "touch", "sed", "expand"):
             (self.programs / tool).symlink_to(str(shutil.which(tool)))
         shutil.copy(ROOT / "Makefile", folder)
+        (folder / "requirements").mkdir()
         for name in PINS:
             (folder / name).write_text("")
 
@@ -174,7 +175,7 @@ def test_an_environment_is_built_once_and_again_when_the_pins_change(clone):
     assert "installing" not in clone.make("PYTHON=python3", ENVIRONMENT).stdout
 
     later = (clone.folder / ENVIRONMENT).stat().st_mtime + 5
-    os.utime(clone.folder / "requirements-common.txt", (later, later))
+    os.utime(clone.folder / "requirements/common.txt", (later, later))
     assert "installing requirements.txt" in clone.make("-n", ENVIRONMENT).stdout
     clone.put("python3.13", 'echo "another version"')
     assert "installing" in clone.make("-n", "PYTHON=python3.13", ENVIRONMENT).stdout
@@ -182,6 +183,6 @@ def test_an_environment_is_built_once_and_again_when_the_pins_change(clone):
 
 def test_the_driver_decides_which_mxnet_is_installed(clone):
     assert "-r requirements.txt" in clone.make("-n", "GPU=0", "train").stdout
-    assert "-r requirements-gpu.txt" in clone.make("-n", "GPU=1", "train").stdout
+    assert "-r requirements/gpu.txt" in clone.make("-n", "GPU=1", "train").stdout
     clone.put("nvidia-smi", 'test "$1" = -L')
-    assert "-r requirements-gpu.txt" in clone.make("-n", "train").stdout
+    assert "-r requirements/gpu.txt" in clone.make("-n", "train").stdout

@@ -22,10 +22,10 @@ SCRIPTS = (
     "export",
     "launch",
     "models.__main__",
-    "formats.old_checkpoints",
-    "plots",
+    "figures.__main__",
+    "inference.old_checkpoints",
+    "inference.publish",
     "predict",
-    "pretrained.__main__",
     "train_cifar10",
 )
 
@@ -137,9 +137,9 @@ COMMANDS = (
     ["train_cifar10.py"],
     ["evaluate.py"],
     ["export.py"],
-    ["plots.py"],
+    ["-m", "figures"],
     ["predict.py"],
-    ["-m", "pretrained"],
+    ["-m", "inference.publish"],
 )
 
 
@@ -168,12 +168,12 @@ def test_a_flag_that_no_script_has_is_one_line(script, capsys):
 
 
 def test_a_package_calls_itself_by_the_way_it_is_run(monkeypatch):
-    spec = importlib.machinery.ModuleSpec("pretrained.__main__", None)
+    spec = importlib.machinery.ModuleSpec("figures.__main__", None)
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", spec)
-    assert Parser().prog == "python -m pretrained"
+    assert Parser().prog == "python -m figures"
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
-    monkeypatch.setattr(sys, "argv", ["folder/plots.py"])
-    assert Parser().prog == "plots.py"
+    monkeypatch.setattr(sys, "argv", ["folder/export.py"])
+    assert Parser().prog == "export.py"
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -23,7 +23,7 @@ def read(page):
 def flags_of_the_code():
     """Return those of `Config`, and those that scripts spell out."""
     flags = {"--" + field.name.replace("_", "-") for field in dataclasses.fields(Config)}
-    for folder in (".", "benchmarks", "datasets", "pretrained", "formats"):
+    for folder in (".", "benchmarks", "datasets", "inference", "figures"):
         for path in (ROOT / folder).glob("*.py"):
             flags |= set(re.findall(r'"(--[a-z][a-z-]+)"', path.read_text(encoding="utf-8")))
     return flags

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-
 from runtime import mx
 
 import numpy as np
@@ -18,11 +13,22 @@ from errors import InputError
 
 def test_normalised_pixels_are_what_numpy_says():
     images = np.random.RandomState(0).randint(0, 256, (4, 3, 32, 32)).astype(np.uint8)
-    mean, std = np.array([125.3, 123.0, 113.9], "f"), np.array([63.0, 62.1, 66.7], "f")
-    found = utils.to_input(images, mean, std, mx.cpu())
+    mean, std = np.array([125.3, 123.0, 113.9]), np.array([63.0, 62.1, 66.7])
+    normaliser = utils.Normaliser(mean, std)
+    found = normaliser.arrays(images)
     expected = (images - mean[:, None, None]) / std[:, None, None]
     assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    graph, constants = normaliser.graph(mx.sym.var("data"))
+    values = {name: mx.nd.array(value) for name, value in constants.items()}
+    (found,) = graph.eval(ctx=mx.cpu(), data=mx.nd.array(images), **values)
     np.testing.assert_allclose(found.asnumpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("mean", "std"), [((1, 2), (1, 2)), ((0,) * 3, (1, 0, 1)), ("abc", "def")])
+def test_odd_statistics_are_refused(mean, std):
+    with pytest.raises(ValueError, match=r".+"):
+        utils.Normaliser.from_dict({"mean": mean, "std": std})
 
 
 @pytest.mark.parametrize("device", [mx.cpu(), mx.cpu(1)])
@@ -70,34 +76,3 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
 def test_json_has_no_numbers_that_json_does_not_know():
     with pytest.raises(ValueError, match="JSON"):
         utils.to_json({"loss": float("nan")})
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda each: each.name)
-def test_the_first_signal_is_noted(number):
-    before = signal.getsignal(signal.SIGINT)
-    with utils.StopSignals() as stop:
-        assert stop.received == 0
-        os.kill(os.getpid(), number)
-        assert stop.received == number
-    assert signal.getsignal(signal.SIGINT) == before
-
-
-def test_under_nohup_a_lost_terminal_stops_nothing():
-    code = (
-        "import os, signal, utils\n"
-        "with utils.StopSignals() as stop:\n"
-        "    os.kill(os.getpid(), signal.SIGHUP)\n"
-        "    assert stop.received == 0\n"
-    )
-    assert subprocess.run(["nohup", sys.executable, "-c", code], timeout=60).returncode == 0
-
-
-def test_the_second_signal_kills():
-    code = (
-        "import os, signal, utils\n"
-        "with utils.StopSignals() as stop:\n"
-        "    os.kill(os.getpid(), signal.SIGINT)\n"
-        "    assert stop.received == signal.SIGINT\n"
-        "    os.kill(os.getpid(), signal.SIGINT)\n"
-    )
-    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == -signal.SIGINT

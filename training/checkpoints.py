@@ -28,7 +28,7 @@ import numpy as np
 from errors import InputError
 from formats.params_file import MAX_BYTES, read_params
 from formats.weights import current_value, named_parameters, save_arrays
-from utils import sha256, sync_folder, to_json, write_synced, writing
+from utils import one_line, sha256, sync_folder, to_json, write_synced
 
 _FILES = ("net.params", "best.params", "state.params")
 _MAX_MANIFEST = 64 * 2**20
@@ -231,7 +231,7 @@ class Checkpoints:
         if path == self.newest:
             return path
         side = self.folder / ".writing"
-        with writing(path):
+        with one_line(f"cannot write {path}"):
             shutil.rmtree(side, ignore_errors=True)
             side.mkdir(parents=True)
             parameters = {n: current_value(p) for n, p in named_parameters(net).items()}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import models
 from training.config import Config
-from utils import writing
+from utils import one_line
 
 # Options of a net: what a title calls them, and the values that go without saying.
 _NOTES = {
@@ -70,7 +70,7 @@ def new_folder(config: Config) -> Path:
     name = f"{title}-{config.dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
     for number in itertools.count(1):
         path = Path(config.run_dir) / (name if number == 1 else f"{name}-{number}")
-        with writing(path):
+        with one_line(f"cannot write {path}"):
             try:
                 path.mkdir(parents=True)
                 break

@@ -15,7 +15,7 @@ import compiler
 from training.config import Config
 from training.distributed import Workers
 from training.run_folder import LOG
-from utils import to_device, to_input
+from utils import Normaliser, to_device
 
 
 def make_schedule(config: Config, steps_per_epoch: int) -> Callable[[int], float]:
@@ -157,8 +157,7 @@ def train_step(
     trainer: gluon.Trainer,
     images: np.ndarray,
     targets: np.ndarray,
-    mean: np.ndarray,
-    std: np.ndarray,
+    normaliser: Normaliser,
     ctx: Sequence[Any],
     config: Config,
     after_inference: bool = False,
@@ -172,8 +171,7 @@ def train_step(
         This worker's share of the batch, (N, 3, 32, 32), in units of 0 to 255.
     targets : numpy.ndarray
         (N, classes) float32: class probabilities.
-    mean, std : numpy.ndarray
-        (3,) in the same units.
+    normaliser : Normaliser
     ctx : sequence of mxnet.Context
         N / (devices · accumulate) images go through each of them at a time.
     config : Config
@@ -196,7 +194,7 @@ def train_step(
         losses = []
         for number, device in enumerate(ctx):
             chosen = slice(first + number * part, first + (number + 1) * part)
-            pixels = to_input(images[chosen], mean, std, device)
+            pixels = to_device(normaliser.arrays(images[chosen]), device)
             target = to_device(targets[chosen], device)
             with autograd.record():
                 logits = net(pixels)

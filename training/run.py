@@ -71,8 +71,7 @@ class Run:
             "data": {
                 "name": data.name,
                 "classes": list(data.classes),
-                "mean": data.mean.tolist(),
-                "std": data.std.tolist(),
+                **data.normaliser.to_dict(),
                 "fingerprint": data.fingerprint,
                 "split": self.split,
                 "train": len(self.loader.split),

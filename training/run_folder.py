@@ -22,7 +22,7 @@ from typing import IO, Any, Mapping, Sequence
 from tqdm import tqdm
 
 from errors import InputError, flush_screen, printable
-from utils import to_json, write_atomically, writing
+from utils import one_line, to_json, write_atomically
 
 LOG = logging.getLogger("train")
 
@@ -68,7 +68,7 @@ class RunFolder:
         self.path = path
         self._lock = lock
         self._writer: Any = None
-        with writing(path):
+        with one_line(f"cannot write {path}"):
             lock.truncate(0)
             lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
             lock.flush()
@@ -85,7 +85,7 @@ class RunFolder:
         InputError
             If it cannot be written, is in use, or holds something already.
         """
-        with writing(path):
+        with one_line(f"cannot write {path}"):
             path.mkdir(parents=True, exist_ok=True)
         lock = _lock(path)
         if (path / "config.json").exists():
@@ -142,14 +142,14 @@ class RunFolder:
         if self._writer is None:
             from tensorboardX import SummaryWriter
 
-            with writing(self.path / "tensorboard"):
+            with one_line(f"cannot write {self.path}/tensorboard"):
                 self._writer = SummaryWriter(
                     str(self.path / "tensorboard"), purge_step=epoch["epoch"]
                 )
         for name, value in epoch.items():
             if name != "epoch" and value is not None:
                 self._writer.add_scalar(name, value, epoch["epoch"])
-        with writing(self.path / "tensorboard"):
+        with one_line(f"cannot write {self.path}/tensorboard"):
             self._writer.flush()
 
     def close(self) -> None:
@@ -178,7 +178,7 @@ def read_json(path: Path) -> Any:
 
 
 def _lock(path: Path) -> IO[str]:
-    with writing(path / "lock"):
+    with one_line(f"cannot write {path}/lock"):
         file = (path / "lock").open("a+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

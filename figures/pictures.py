@@ -1,0 +1,162 @@
+"""Pictures of what a classifier says, a confusion matrix and images, and of what it listens to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Sequence
+
+import matplotlib.figure as figures
+import numpy as np
+
+from datasets.preview import caption
+from figures.style import save
+
+_MAX_NAMED = 30  # classes whose names and counts can be read
+_MAX_IMAGES = 64
+_MAX_LAYERS = 8  # of a dense block, whose numbers can be read
+_LONGEST = 24  # letters of a name
+
+
+def draw_confusion(
+    confusion: np.ndarray, classes: Sequence[str], path: str | Path | None = None
+) -> figures.Figure:
+    """Draw a confusion matrix: shades are shares of the row, numbers are counts.
+
+    Parameters
+    ----------
+    confusion : numpy.ndarray
+        Integers, (classes, classes): rows are true classes, columns predicted ones.
+    classes : sequence of str
+        Class names.
+    path : path, optional
+        Where the picture goes; its suffix is the format.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    count, names = len(classes), [caption(name, _LONGEST) for name in classes]
+    named = count <= _MAX_NAMED
+    side = 2.5 + (0.55 * count if named else 8)
+    figure = figures.Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.subplots()
+    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    # The root brings out single mistakes, which are what one looks for.
+    picture = axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    if named:
+        axes.set_xticks(range(count), names, rotation=60, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(count), names)
+        for (row, column), number in np.ndenumerate(confusion):
+            if number:
+                colour = "white" if shares[row, column] > 0.3 else "black"
+                axes.text(
+                    column, row, number, ha="center", va="center", color=colour, fontsize="small"
+                )
+    bar = figure.colorbar(picture, ax=axes, shrink=0.8, label="share of the class, %")
+    ticks = np.array([0, 1, 5, 10, 25, 50, 100])
+    bar.set_ticks(np.sqrt(ticks / 100), labels=[str(tick) for tick in ticks])
+    return save(figure, path)
+
+
+def draw_predictions(
+    images: np.ndarray,
+    names: Sequence[str],
+    probabilities: np.ndarray,
+    classes: Sequence[str],
+    path: str | Path | None = None,
+    top: int = 10,
+) -> figures.Figure:
+    """Draw images beside a bar for each of their most probable classes.
+
+    Parameters
+    ----------
+    images : numpy.ndarray
+        uint8, (N, 3, 32, 32); the first 64 are drawn.
+    names : sequence of str
+        What the images are called.
+    probabilities : numpy.ndarray
+        (N, classes).
+    classes : sequence of str
+        Class names.
+    path : path, optional
+        Where the picture goes; its suffix is the format.
+    top : int
+        Most bars for an image.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    count, bars = min(len(images), _MAX_IMAGES), min(len(classes), top)
+    columns = min(count, 3)
+    rows = -(-count // columns)
+    size = (4.2 * columns, (0.6 + 0.19 * bars) * rows + 0.2)
+    figure = figures.Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(rows, 2 * columns, squeeze=False, width_ratios=[2, 3] * columns)
+    for axes in grid.flat:
+        axes.axis("off")
+    for i in range(count):
+        row, column = divmod(i, columns)
+        picture, chart = grid[row, 2 * column], grid[row, 2 * column + 1]
+        picture.imshow(images[i].transpose(1, 2, 0), interpolation="nearest")
+        picture.set_title(caption(Path(names[i]).name, _LONGEST), fontsize=8)
+        best = np.argsort(-probabilities[i], kind="stable")[:bars]
+        chart.axis("on")
+        chart.barh(range(bars), probabilities[i][best], color="#0072B2", height=0.7)
+        chart.set_yticks(
+            range(bars), [caption(classes[each], _LONGEST) for each in best], fontsize=7
+        )
+        chart.set_ylim(bars - 0.4, -0.6)
+        chart.set_xlim(0, 1)
+        chart.set_xticks([0, 0.5, 1], ["0", "50", "100 %"], fontsize=7)
+        chart.spines[["top", "right"]].set_visible(False)
+    return save(figure, path)
+
+
+def draw_sources(blocks: Sequence[np.ndarray]) -> figures.Figure:
+    """Draw which layers a DenseNet's layers use: its paper's figure 5, column by column.
+
+    Each target's weights are divided by the largest of them, since those of linear layers and of
+    convolutions differ in scale.
+
+    Parameters
+    ----------
+    blocks : sequence of numpy.ndarray
+        What `analysis.source_weights` returns.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure = figures.Figure(figsize=(12, 4), dpi=100, layout="constrained")
+    row = figure.subplots(1, len(blocks), squeeze=False)[0]
+    for number, (axes, matrix) in enumerate(zip(row, blocks), 1):
+        shares = matrix / np.nanmax(matrix, axis=0)
+        picture = axes.imshow(100 * shares, cmap="cividis", vmin=0, vmax=100)
+        layers = matrix.shape[1] - 1
+        for (source, target), share in np.ndenumerate(shares):
+            if layers <= _MAX_LAYERS and source <= target:
+                colour = "white" if share < 0.5 else "black"
+                text = f"{100 * share:.0f}"
+                axes.text(target, source, text, ha="center", va="center", color=colour, fontsize=8)
+        ticks = np.arange(0, layers, -(-layers // 8))
+        follower = "linear layer" if number == len(blocks) else "transition"
+        axes.set_xticks([*ticks, layers], [*(ticks + 1), "out"])
+        axes.set_yticks([*ticks, layers], ["input", *ticks[1:], layers])
+        axes.set_title(f"dense block {number}; out: {follower}")
+        axes.set_xlabel("target: layer of the block")
+    row[0].set_ylabel("source: layer of the block")
+    figure.colorbar(picture, ax=row, shrink=0.8, label="mean |weight|, % of the target's largest")
+    return figure

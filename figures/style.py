@@ -1,0 +1,49 @@
+"""What all pictures share: colours, line styles, sizes, and how one becomes a file."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import matplotlib.figure as figures
+
+from errors import InputError
+
+# Okabe and Ito's colours are told apart by the colour-blind; line styles by everybody, on paper.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+STYLES = ("-", "--", "-.", ":")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+# Matplotlib's fonts are shared, and a run ends by drawing while `live_curves` may be drawing too.
+DRAWING = threading.RLock()
+
+
+def curve_style(number: int) -> dict[str, Any]:
+    """Return colour and line style of the curve of this number."""
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "linestyle": STYLES[number % len(STYLES)],
+    }
+
+
+def new_figure(width: float, height: float) -> figures.Figure:
+    """Return an empty figure of so many inches."""
+    return figures.Figure(figsize=(width, height), dpi=100, layout="constrained")
+
+
+def save(figure: figures.Figure, path: str | Path | None) -> figures.Figure:
+    """Write a figure where `path` says, in the format of its suffix; return it.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written, or the suffix names no kind of picture.
+    """
+    if path is not None:
+        try:
+            with DRAWING:
+                figure.savefig(path, dpi=150)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(f"cannot write {path}: {reason}") from error
+    return figure

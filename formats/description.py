@@ -1,0 +1,68 @@
+"""What an export says of itself: its classes, its input, and where it comes from."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Mapping, Sequence
+
+import numpy as np
+
+from errors import InputError
+from utils import Normaliser
+
+
+def describe(
+    classes: Sequence[str],
+    normaliser: Normaliser,
+    normalise: bool,
+    extra: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Return what a user of an export has to know, as ``model.json`` and ONNX metadata have it."""
+    return {
+        **(extra or {}),
+        "classes": list(classes),
+        **normaliser.to_dict(),
+        "input": {
+            "name": "data",
+            "shape": ["N", 3, 32, 32],
+            "type": "float32",
+            "channels": "RGB",
+            "range": "0 to 255" if normalise else "(pixel - mean) / std",
+        },
+        "normalised_input": not normalise,
+        "output": "logits (N, classes); their softmax is the probabilities",
+    }
+
+
+def read_description(
+    facts: Mapping[str, Any], source: object
+) -> tuple[tuple[str, ...], Callable[[np.ndarray], np.ndarray]]:
+    """Return class names, and what turns pixels into an export's input.
+
+    Parameters
+    ----------
+    facts : mapping
+        What `describe` returned, or what a stranger put in its place.
+    source : object
+        Where they come from, for the message.
+
+    Raises
+    ------
+    InputError
+        If they do not say it, or say something odd.
+    """
+    try:
+        classes = tuple(facts["classes"])
+        normaliser = Normaliser.from_dict(facts)
+        normalised = facts["normalised_input"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{source} does not say what its classes and its input are ({error!r:.80}): "
+            "export it with export.py"
+        ) from error
+    if len(classes) < 2 or not all(isinstance(name, str) for name in classes):
+        raise InputError(f"{source} names odd classes")
+
+    def prepare(images: np.ndarray) -> np.ndarray:
+        return normaliser.arrays(images) if normalised else images.astype(np.float32)
+
+    return classes, prepare

@@ -1,0 +1,1 @@
+"""A trained net, whatever it is kept in, and what it says of images."""

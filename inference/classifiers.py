@@ -1,0 +1,155 @@
+"""Anything that tells images apart, whatever form it is in: pixels in, logits out.
+
+Runs, checkpoints, pretrained models and symbols need MXNet, which is imported when one is opened;
+an ONNX file needs onnxruntime only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Sequence
+
+import numpy as np
+
+from errors import InputError
+from formats.description import read_description
+from formats.onnx_import import load_onnx, try_onnx
+from formats.params_file import MAX_BYTES
+from formats.sandbox import rehearse
+from inference.metrics import softmax
+from utils import read_regular
+
+BATCH = 250
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """Something that tells images apart.
+
+    Parameters
+    ----------
+    classes : tuple of str
+        Class names.
+    facts : dict
+        Where it comes from and what it reached: see `inference.trained.run_facts`.
+    run : callable
+        Takes pixels, uint8 (N, 3, 32, 32) with any N up to `BATCH`; returns logits (N, classes).
+    data_dir : str, optional
+        Where the data was that a run has learnt from.
+    """
+
+    classes: tuple[str, ...]
+    facts: dict[str, Any]
+    run: Callable[[np.ndarray], np.ndarray]
+    data_dir: str | None = None
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Return logits, float32 (N, classes), of any number of images, uint8 (N, 3, 32, 32)."""
+        parts = [self.run(images[i : i + BATCH]) for i in range(0, len(images), BATCH)]
+        return np.concatenate([np.empty((0, len(self.classes)), np.float32), *parts])
+
+    def probabilities(self, images: np.ndarray, flip: bool = False) -> np.ndarray:
+        """Return probabilities of images; with `flip`, their mean with those of mirror images.
+
+        Parameters
+        ----------
+        images : numpy.ndarray
+            uint8, (N, 3, 32, 32).
+        flip : bool
+
+        Returns
+        -------
+        numpy.ndarray
+            float64, (N, classes).
+        """
+        probabilities = softmax(self.logits(images))
+        if flip:
+            probabilities = (probabilities + softmax(self.logits(images[..., ::-1]))) / 2
+        return probabilities
+
+
+def open_classifier(source: str | Path, ctx: Sequence[Any] | None = None) -> Classifier:
+    """Open a run folder, a checkpoint, a pretrained model, an exported symbol or an ONNX file.
+
+    Parameters
+    ----------
+    source : path or str
+        The folder or the file; of a symbol, its folder or any of its three files; of a pretrained
+        model, its name.
+    ctx : list of mxnet.Context, optional
+        Where MXNet computes; the CPU by default. onnxruntime computes on the CPU.
+
+    Returns
+    -------
+    Classifier
+
+    Raises
+    ------
+    InputError
+        If there is no such thing, or it is damaged, hostile or not from here.
+    """
+    path = Path(source)
+    if path.suffix == ".onnx":
+        return _open_onnx(path)
+    if path.name in ("model.json", "model-symbol.json", "model-0000.params"):
+        path = path.parent
+    if (path / "model.json").is_file():
+        return _open_symbol(path, ctx)
+    from runtime import mx
+
+    import compiler
+    from inference.logits import compute_logits
+    from inference.trained import load_trained
+
+    ctx = ctx or [mx.cpu()]
+    trained = load_trained(source, ctx)
+    net = compiler.freeze(trained.net, ctx)
+
+    def run(images: np.ndarray) -> np.ndarray:
+        return compute_logits(net, images, trained.normaliser, ctx, BATCH)
+
+    return Classifier(trained.classes, trained.facts, run, trained.data_dir)
+
+
+def _open_symbol(folder: Path, ctx: Sequence[Any] | None) -> Classifier:
+    from runtime import mx
+
+    import compiler
+    from formats.symbols import load_symbol, try_symbol
+
+    names = ("model.json", "model-symbol.json", "model-0000.params")
+    text, graph, params = (read_regular(folder / name, MAX_BYTES) for name in names)
+    try:
+        facts = json.loads(text)
+        checksums = [hashlib.sha256(data).hexdigest() for data in (graph, params)]
+        intact = [facts["sha256"][name] for name in names[1:]] == checksums
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"{folder / names[0]} is damaged: {error!r:.150}") from error
+    if not intact:
+        raise InputError(f"{folder} is damaged: its checksums are not those in {names[0]}")
+    classes, prepare = read_description(facts, folder / names[0])
+    rehearse(try_symbol, graph, params, b"%d" % len(classes), source=folder)
+    device = ctx[0] if ctx else mx.cpu()
+    net = load_symbol(graph, params, device)
+    compiler.hybridize(net)
+
+    def run(images: np.ndarray) -> np.ndarray:
+        return net(mx.nd.array(prepare(images), ctx=device)).asnumpy()
+
+    return Classifier(classes, facts, run)
+
+
+def _open_onnx(path: Path) -> Classifier:
+    data = read_regular(path, MAX_BYTES)
+    rehearse(try_onnx, data, source=path)
+    session, facts = load_onnx(data)
+    classes, prepare = read_description(facts, path)
+    name = session.get_inputs()[0].name
+
+    def run(images: np.ndarray) -> np.ndarray:
+        return session.run(None, {name: prepare(images)})[0]
+
+    return Classifier(classes, facts, run)

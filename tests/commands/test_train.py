@@ -1,0 +1,173 @@
+"""The training script as a user runs it: what it leaves behind, and what it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from runtime import mx
+
+import numpy as np
+import pytest
+from mxnet import gluon
+from PIL import Image
+from tiny_train import tiny_shapes
+
+import train_cifar10
+from datasets import Augmentation
+from training import run
+from training.checkpoints import find
+from training.config import make_config
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = ["--dataset", "shapes", "--batch-size", "16", "--epochs", "2", "--ctx", "cpu"]
+SMALL = ["--model", "densenet_bc40_k16", "--depth", "16"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Run the whole thing once, as a command."""
+    folder = tmp_path_factory.mktemp("runs")
+    done = subprocess.run(
+        [
+            *(sys.executable, str(ROOT / "tests" / "tiny_train.py"), *TINY, *SMALL),
+            *("--val-size", "32", "--log-interval", "2", "--run-dir", str(folder), "--name", "a"),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder / "a", done
+
+
+def test_it_says_what_it_does_and_ends_with_the_error_and_the_folder(finished):
+    folder, done = finished
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("DenseNet-BC-16, k=16 on shapes: 77,898 parameters")
+    assert any("epoch 1/2 step" in line and "images/s" in line for line in lines)
+    assert any(line.startswith("epoch 2/2: training loss") for line in lines)
+    assert lines[-2].startswith("test error: ")
+    assert lines[-1] == f"run folder: {folder}"
+    assert done.stderr == ""
+
+
+def test_the_run_folder_is_complete(finished):
+    folder, _ = finished
+    config = json.loads((folder / "config.json").read_text())
+    assert config["config"]["model"] == "densenet_bc40_k16"
+    assert {"config", "data", "versions", "host", "git", "command", "parameters"} <= set(config)
+    history = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in history] == [1, 2]
+    assert 0 <= history[1]["val_acc"] <= 1
+    results = json.loads((folder / "results.json").read_text())
+    assert 0 <= results["test_acc_best"] <= 1
+    assert list((folder / "tensorboard").glob("events.out.tfevents.*"))
+    with Image.open(folder / "curves.png") as picture:
+        assert picture.width > 1000
+    assert "test error" in (folder / "train.log").read_text()
+
+
+def test_the_export_is_the_best_net(finished):
+    folder, _ = finished
+    data = tiny_shapes("shapes")
+    net = gluon.SymbolBlock.imports(
+        str(folder / "export" / "model-symbol.json"),
+        ["data"],
+        str(folder / "export" / "model-0000.params"),
+    )
+    answers = net(mx.nd.array(data.test.images)).asnumpy().argmax(1)
+    results = json.loads((folder / "results.json").read_text())
+    assert np.mean(answers == data.test.labels) == pytest.approx(results["test_acc_best"])
+
+
+def test_the_best_net_is_that_of_the_best_validation(finished):
+    folder, _ = finished
+    history = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    best = max(range(2), key=lambda epoch: (history[epoch]["val_acc"], -epoch)) + 1
+    assert json.loads((folder / "results.json").read_text())["best_epoch"] == best
+    assert find(folder).progress["best_epoch"] == best
+
+
+def test_a_run_goes_on_when_nobody_reads_its_output_any_more(tmp_path):
+    command = [sys.executable, str(ROOT / "tests" / "tiny_train.py"), *TINY, *SMALL]
+    flags = ["--val-size", "32", "--log-interval", "1", "--run-dir", str(tmp_path), "--name", "a"]
+    process = subprocess.Popen(
+        [*command, *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while "epoch 1/2 step" not in process.stdout.readline():
+        assert process.poll() is None, process.stderr.read()
+    process.stdout.close()
+    process.stderr.close()
+    assert process.wait() == 0
+    assert (tmp_path / "a" / "results.json").is_file()
+    assert "run folder: " in (tmp_path / "a" / "train.log").read_text()
+
+
+REFUSALS = [
+    (["--model", "densnet"], "did you mean densenet"),
+    (["--dataset", "shape"], "did you mean shapes"),
+    (["--model", "densenet", "--depth", "41"], "41"),
+    (["--model", "resnet20", "--depth", "21"], "21"),
+    (["--model", "resnet20", "--growth-rate", "12"], "growth_rate"),
+    (["--val-size", "160"], "validation"),
+    (["--val-size", "150"], "do not fill one batch"),
+    (["--run-dir", "/dev/null"], "cannot write /dev/null"),
+    (["--resume", "nowhere"], "cannot read nowhere"),
+    (["--kvstore", "dist_sync"], "launch.py"),
+    (["--nonsense"], "--nonsense"),
+]
+
+
+@pytest.mark.parametrize(("flags", "told"), REFUSALS, ids=lambda value: str(value)[:30])
+def test_what_cannot_work_is_refused_in_one_line(flags, told, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(run, "get_dataset", tiny_shapes)
+    monkeypatch.chdir(tmp_path)
+    assert train_cifar10.main([*TINY, "--val-size", "32", *flags]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert told in error
+    assert list(tmp_path.glob("runs/*")) == []
+
+
+def test_a_folder_with_a_run_in_it_is_left_alone(finished, capsys, monkeypatch):
+    folder, _ = finished
+    monkeypatch.setattr(run, "get_dataset", tiny_shapes)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    arguments = ["--val-size", "32", "--run-dir", str(folder.parent), "--name", "a"]
+    assert train_cifar10.main([*TINY, *SMALL, *arguments]) == 2
+    assert f"--resume {folder}" in capsys.readouterr().err
+    assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+VARIANTS = {
+    "stochastic depth": ["--model", "resnet20_sd"],
+    "several devices": ["--ctx", "cpu", "--gpus", "0,1", *SMALL],
+    "accumulated": ["--accumulate", "2", "--clip-grad", "1", "--no-decay-norm", *SMALL],
+    "imperative": ["--no-hybridize", *SMALL],
+    "memory-efficient": ["--memory-efficient", *SMALL],
+    "all images": ["--val-size", "0", *SMALL],
+    "GluonCV": ["--model", "cifar_resnet20_v1"],
+    "all augmentations": ["--cutout", "8", "--cutmix", "1", "--label-smoothing", "0.1", *SMALL],
+}
+
+
+@pytest.mark.parametrize("flags", VARIANTS.values(), ids=list(VARIANTS))
+def test_every_way_of_training_comes_to_its_end(flags, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "get_dataset", tiny_shapes)
+    arguments = [*TINY, "--val-size", "32", "--batch-size", "32", "--run-dir", str(tmp_path)]
+    assert train_cifar10.main([*arguments, *flags, "--epochs", "1", "--name", "run"]) == 0
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["epochs"] == 1
+
+
+def test_the_last_epochs_may_do_with_crop_and_flip_alone():
+    options = {"cutout": 16, "mixup": 1.0, "cutmix": 0.5, "label_smoothing": 0.1}
+    for no_augment in (False, True):
+        plain = Augmentation(crop=not no_augment, flip=not no_augment)
+        config = make_config(epochs=5, augment_off_epochs=2, no_augment=no_augment, **options)
+        whole = dataclasses.replace(plain, **options)
+        seen = [run.augmentation_of(config, epoch) for epoch in range(5)]
+        assert seen == [whole, whole, whole, plain, plain]

@@ -1,0 +1,262 @@
+"""What leaves the repository is the net that was trained, or is not there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from runtime import mx
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from mxnet import autograd, gluon
+from onnx.reference import ReferenceEvaluator
+
+import compiler
+import export
+import models
+from errors import InputError
+from formats import portable
+from formats.onnx_export import OPSET, export_onnx
+from formats.params_file import read_params
+from formats.symbol_export import export_symbol
+from formats.symbols import OPERATORS
+from utils import Normaliser
+
+NORMALISER = Normaliser((125.3, 123.0, 113.9), (63.0, 62.1, 66.7))
+CLASSES = [f"class {i}" for i in range(10)]
+ABOUT = (CLASSES, NORMALISER)
+# One of each kind: widths that fit oneDNN's blocks and widths that do not, bottlenecks, stochastic
+# depth, squeeze-and-excitation, GluonCV's. benchmarks/exports.py goes through all.
+NETS = [
+    ("densenet_bc100_k12", {"depth": 16}),
+    ("se_densenet40_k12", {"depth": 7}),
+    ("densenet_bc40_k16", {"depth": 10, "dropout": 0.2}),
+    ("resnet20_sd", {"depth": 8}),
+    ("resnet20", {"depth": 11, "pool": True}),
+    ("se_resnet164_sd", {"depth": 11}),
+    ("cifar_resnet20_v1", {}),
+    ("cifar_resnet20_v2", {}),
+]
+
+
+def make_net(name="resnet20_sd", hybridize=True, **options):
+    net = models.get_model(name, **options)
+    models.initialize(net, mx.cpu(), seed=1)
+    if hybridize:
+        compiler.hybridize(net)
+    with autograd.record():
+        logits = net(mx.nd.random.normal(shape=(8, 3, 32, 32)))
+    logits.backward()  # writes statistics other than the initial ones
+    return net
+
+
+def small_net():
+    return make_net(depth=8)
+
+
+def normalised(pixels):
+    return mx.nd.array(NORMALISER.arrays(pixels))
+
+
+@pytest.mark.parametrize(("name", "options"), NETS)
+def test_symbol_and_onnx_are_the_net_in_every_library(tmp_path, name, options):
+    net = make_net(name, **options)
+    export_symbol(net, tmp_path, *ABOUT)
+    export_onnx(net, tmp_path / "model.onnx", *ABOUT)
+    paths = [str(tmp_path / file) for file in ("model-symbol.json", "model-0000.params")]
+    block = gluon.SymbolBlock.imports(paths[0], ["data"], paths[1])
+    symbol, arguments, statistics = mx.model.load_checkpoint(str(tmp_path / "model"), 0)
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    for batch in (1, 64):
+        pixels = portable.make_pixels(batch)
+        expected = net(normalised(pixels)).asnumpy()
+        found = [block(mx.nd.array(pixels)).asnumpy(), session.run(None, {"data": pixels})[0]]
+        module = mx.mod.Module(symbol, ["data"], label_names=None)
+        module.bind([("data", pixels.shape)], for_training=False)
+        module.set_params(arguments, statistics)
+        module.forward(mx.io.DataBatch([mx.nd.array(pixels)]))
+        found.append(module.get_outputs()[0].asnumpy())
+        for logits in found:
+            assert portable.difference(logits, expected) <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("densenet_bc40_k16", {"depth": 10}), ("resnet20", {"depth": 8})]
+)
+def test_onnx_file_means_the_net_to_onnxs_own_evaluator(tmp_path, name, options):
+    # It takes operators at their word, where onnxruntime and OpenCV do what was meant.
+    net, pixels = make_net(name, **options), portable.make_pixels(2)
+    path = export_onnx(net, tmp_path / "model.onnx", *ABOUT)
+    (logits,) = ReferenceEvaluator(str(path)).run(None, {"data": pixels})
+    assert portable.difference(logits, net(normalised(pixels)).asnumpy()) <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("densenet_bc100_k12", {"depth": 10}), ("resnet20_sd", {"depth": 8})],
+)
+def test_gluons_own_export_works_on_every_net(tmp_path, name, options):
+    net, images = make_net(name, **options), mx.nd.random.normal(shape=(4, 3, 32, 32))
+    expected = net(images).asnumpy()
+    net.export(str(tmp_path / "net"), epoch=3)
+    files = [str(tmp_path / file) for file in ("net-symbol.json", "net-0003.params")]
+    again = gluon.SymbolBlock.imports(files[0], ["data"], files[1])
+    np.testing.assert_allclose(again(images).asnumpy(), expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_array_equal(net(images).asnumpy(), expected)
+
+
+def test_every_kind_of_model_has_portable_operators_only():
+    # A model of other operators could be exported, but the file would not be opened again.
+    kinds = [name for name, _ in NETS] + ["resnet110", "cifar_wideresnet16_10"]
+    kinds += ["cifar_resnext29_32x4d", "cifar_residualattentionnet56"]
+    for name in kinds:
+        net = models.get_model(name)
+        symbol = portable._rewritten(net(mx.sym.var("data")))
+        found = {node["op"] for node in json.loads(symbol.tojson())["nodes"]}
+        assert found <= OPERATORS, name
+
+
+def test_onnx_file_is_plain_and_says_what_it_takes(tmp_path):
+    path = export_onnx(small_net(), tmp_path / "net.onnx", *ABOUT, extra={"model": "r"})
+    model = onnx.load(str(path))
+    onnx.checker.check_model(model, full_check=True)
+    assert [(o.domain, o.version) for o in model.opset_import] == [("", OPSET)]
+    (data,), (logits,) = model.graph.input, model.graph.output  # no weight is an input
+    shapes = [
+        [dim.dim_param or dim.dim_value for dim in entry.type.tensor_type.shape.dim]
+        for entry in (data, logits)
+    ]
+    assert (data.name, logits.name, shapes) == ("data", "logits", [["N", 3, 32, 32], ["N", 10]])
+    facts = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
+    assert facts["classes"] == CLASSES
+    assert facts["mean"] == NORMALISER.mean.tolist()
+    assert facts["model"] == "r"
+    assert facts["input"]["range"] == "0 to 255"
+
+
+def test_model_json_tells_classes_input_and_checksums(tmp_path):
+    paths = export_symbol(small_net(), tmp_path / "deep" / "export", *ABOUT)
+    facts = json.loads(paths["model.json"].read_text())
+    assert facts["classes"] == CLASSES
+    assert facts["std"] == NORMALISER.std.tolist()
+    for name, digest in facts["sha256"].items():
+        assert hashlib.sha256(paths[name].read_bytes()).hexdigest() == digest
+    assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == ["export"]
+
+
+def test_normalisation_may_be_left_to_the_caller(tmp_path):
+    net, pixels = small_net(), portable.make_pixels(5)
+    expected = net(normalised(pixels)).asnumpy()
+    export_symbol(net, tmp_path, *ABOUT, normalise=False)
+    export_onnx(net, tmp_path / "model.onnx", *ABOUT, normalise=False)
+    paths = [str(tmp_path / file) for file in ("model-symbol.json", "model-0000.params")]
+    block = gluon.SymbolBlock.imports(paths[0], ["data"], paths[1])
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    inputs = normalised(pixels)
+    for logits in (block(inputs).asnumpy(), session.run(None, {"data": inputs.asnumpy()})[0]):
+        assert portable.difference(logits, expected) <= 1e-5
+    assert json.loads((tmp_path / "model.json").read_text())["normalised_input"] is True
+
+
+@pytest.mark.parametrize("hybridize", [True, False])
+def test_statistics_of_the_last_step_are_exported(tmp_path, hybridize):
+    # MXNet writes older ones unless the device has finished.
+    net = make_net("densenet_bc40_k16", hybridize, depth=10)
+    trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.1})
+    for _ in range(2):
+        with autograd.record():
+            loss = net(mx.nd.random.normal(2, 3, shape=(32, 3, 32, 32))).sum()
+        loss.backward()
+        trainer.step(32)
+    paths = export_symbol(net, tmp_path, *ABOUT)
+    saved = read_params(paths["model-0000.params"].read_bytes(), "params")
+    for parameter in net.collect_params().values():
+        kind = "aux" if "running" in parameter.name else "arg"
+        np.testing.assert_array_equal(
+            saved[f"{kind}:{parameter.name}"], parameter.data().asnumpy(), parameter.name
+        )
+
+
+def test_rounding_is_measured_and_no_excuse_for_a_wrong_export():
+    net = small_net()
+    graph = portable.portable_graph(net, NORMALISER, True)
+    assert 0 < portable.rounding_error(net, *graph, NORMALISER) < 1e-5
+    expected = np.array([[1.0, 2.0]])
+    portable.check_agreement("it", expected + 9e-6, expected, rounding=None)
+    portable.check_agreement("it", expected + 5e-5, expected, rounding=lambda: 1e-5)
+    for wrong, own in ((5e-5, 1e-7), (1e-3, 1e-2), (np.nan, np.nan)):
+        with pytest.raises(InputError, match="does not agree"):
+            portable.check_agreement("it", expected + wrong, expected, lambda own=own: own)
+
+
+@pytest.mark.parametrize("form", ["symbol", "onnx"])
+@pytest.mark.parametrize("fault", [1e-3, np.nan])
+def test_export_that_disagrees_is_deleted_and_the_one_before_stays(
+    tmp_path, monkeypatch, form, fault
+):
+    net, folder = small_net(), tmp_path / "export"
+
+    def run():
+        if form == "symbol":
+            export_symbol(net, folder, *ABOUT)
+        else:
+            export_onnx(net, folder / "model.onnx", *ABOUT)
+
+    run()
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def wrong_graph(*arguments):
+        symbol, arrays = portable.portable_graph(*arguments)
+        bias = next(name for name in arrays if name.endswith("dense0_bias"))
+        arrays[bias] = arrays[bias] + fault * 100
+        return symbol, arrays
+
+    monkeypatch.setattr("formats.symbol_export.portable_graph", wrong_graph)
+    monkeypatch.setattr("formats.onnx_export.portable_graph", wrong_graph)
+    expected = "nan of the largest" if np.isnan(fault) else r"differ by 0\.\d+ of the largest"
+    with pytest.raises(InputError, match=expected):
+        run()
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["export"]
+
+
+def test_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cannot write .*file"):
+        export_symbol(small_net(), tmp_path / "file" / "export", *ABOUT)
+    with pytest.raises(InputError, match=r"cannot write .*file"):
+        export_onnx(small_net(), tmp_path / "file" / "model.onnx", *ABOUT)
+
+
+def test_run_is_exported_with_its_errors_and_its_source(finished_run):
+    facts = json.loads((finished_run / "export" / "model.json").read_text())
+    results = json.loads((finished_run / "results.json").read_text())
+    checkpoint, _, file = facts["source"]["checkpoint"].partition("/")
+    source = (finished_run / "checkpoints" / checkpoint / file).read_bytes()
+    assert hashlib.sha256(source).hexdigest() == facts["source"]["sha256"]
+    assert facts["run"] == results
+    assert facts["val_acc"] == results["val_acc_best"]
+    assert facts["model"] == "resnet20_sd"
+    model = onnx.load(str(finished_run / "export" / "model.onnx"))
+    metadata = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
+    for key in ("run", "source", "data", "classes"):
+        assert metadata[key] == facts[key]
+
+
+def test_checkpoint_is_exported_to_a_folder_of_choice(finished_run, tmp_path, capsys):
+    checkpoint = sorted((finished_run / "checkpoints").glob("epoch-*"))[0]
+    code = export.main([str(checkpoint / "net.params"), "--out", str(tmp_path)])
+    assert code == 0
+    assert str(tmp_path / "model-symbol.json") in capsys.readouterr().out
+
+
+def test_what_is_no_run_is_refused_in_one_line(tmp_path, capsys):
+    assert export.main([str(tmp_path / "absent")]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+    for text in ("{}", "[" * 100_000):
+        (tmp_path / "config.json").write_text(text)
+        assert export.main([str(tmp_path)]) == 2
+        assert capsys.readouterr().err.count("\n") == 1

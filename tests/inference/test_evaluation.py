@@ -1,0 +1,195 @@
+"""A classifier is measured on every image, on those it was not trained on, in any form it has."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+from runtime import mx
+
+import exported
+import numpy as np
+import pytest
+
+import compiler
+import datasets
+import evaluate as command
+import models
+from datasets import Split
+from errors import InputError
+from inference.evaluation import evaluate
+from inference.logits import evaluate_net
+from inference.metrics import measure, softmax
+from utils import Normaliser
+
+FORMS = [
+    "",
+    "export",
+    "export/model.onnx",
+    "checkpoints/{newest}",
+    "checkpoints/{newest}/best.params",
+]
+
+
+@pytest.fixture
+def data(monkeypatch):
+    """Make `evaluate` find the few images that the run was trained on."""
+    small = exported.small_data()
+    monkeypatch.setattr(datasets, "get_dataset", lambda *_: small)
+    return small
+
+
+@pytest.fixture(scope="session")
+def second_run(tmp_path_factory):
+    return exported.train_run(
+        tmp_path_factory.mktemp("runs"), "second", seed=0, lr_schedule="cosine"
+    )
+
+
+def find(run, form):
+    newest = sorted((run / "checkpoints").glob("epoch-*"))[-1].name
+    return str(run / form.format(newest=newest))
+
+
+@pytest.mark.parametrize("devices", [1, 2, 3])
+def test_every_image_counts_whatever_the_batch_and_the_devices(devices):
+    ctx = [mx.cpu(i) for i in range(devices)]
+    net = models.get_model("resnet20_sd", depth=8)
+    models.initialize(net, ctx, seed=1)
+    compiler.hybridize(net)
+    rng = np.random.RandomState(0)
+    images = rng.randint(0, 256, (11, 3, 32, 32)).astype(np.uint8)
+    split = Split(images, rng.randint(0, 10, 11).astype(np.int32))
+    normaliser = Normaliser((125.3, 123.0, 113.9), (63.0, 62.1, 66.7))
+    pixels = normaliser.arrays(images)
+    expected = softmax(net(mx.nd.array(pixels)).asnumpy())
+    for batch_size in (4, 256):
+        result = evaluate_net(net, split, normaliser, ctx, batch_size)
+        np.testing.assert_allclose(result["probabilities"], expected, atol=1e-6)
+        right = expected[np.arange(11), split.labels]
+        assert result["loss"] == pytest.approx(-np.log(right).mean(), rel=1e-5)
+        assert result["top1"] == (expected.argmax(axis=1) == split.labels).mean()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_a_run_has_the_errors_of_the_run(finished_run, data, form):
+    result = evaluate([find(finished_run, form)])
+    (model,) = result["models"]
+    results = json.loads((finished_run / "results.json").read_text())
+    assert model["images"] == len(data.test)
+    assert model["top1_error"] == pytest.approx(1 - results["test_acc_best"])
+    assert model["loss"] == pytest.approx(results["test_loss_best"], rel=1e-4)
+    assert model["model"] == exported.MODEL
+    assert result["ensemble"] is None
+
+
+@pytest.mark.parametrize("file", [".", "net.params"])
+def test_a_checkpoint_may_be_named_from_within(finished_run, data, monkeypatch, file):
+    monkeypatch.chdir(find(finished_run, "checkpoints/{newest}"))
+    (model,) = evaluate([file])["models"]
+    assert model["images"] == len(data.test)
+
+
+def test_validation_images_are_those_of_the_run(finished_run, data):
+    model = evaluate([find(finished_run, "")], split="val")["models"][0]
+    results = json.loads((finished_run / "results.json").read_text())
+    assert model["images"] == exported.VALIDATION
+    assert model["top1_error"] == pytest.approx(1 - results["val_acc_best"])
+
+
+def test_flip_averages_with_the_mirror_image(finished_run, data):
+    from inference.classifiers import open_classifier
+
+    classifier = open_classifier(finished_run)
+    images = data.test.images[:5]
+    mirrored = classifier.probabilities(np.ascontiguousarray(images[..., ::-1]))
+    expected = (classifier.probabilities(images) + mirrored) / 2
+    np.testing.assert_allclose(classifier.probabilities(images, flip=True), expected, atol=1e-7)
+
+
+def test_ensemble_averages_probabilities_by_weight(finished_run, second_run, data):
+    from inference.classifiers import open_classifier
+
+    runs = [str(finished_run), str(second_run)]
+    members = [open_classifier(run) for run in runs]
+    plain = evaluate(runs)["ensemble"]
+    weighted = evaluate(runs, weighted=True)["ensemble"]
+    accuracies = np.array([member.facts["val_acc"] for member in members])
+    assert plain["weights"] == [0.5, 0.5]
+    assert weighted["weights"] == pytest.approx(accuracies / accuracies.sum())
+    for ensemble in (plain, weighted):
+        mixture = sum(
+            weight * member.probabilities(data.test.images)
+            for weight, member in zip(ensemble["weights"], members)
+        )
+        wrong = (mixture.argmax(axis=1) != data.test.labels).mean()
+        assert ensemble["top1_error"] == pytest.approx(wrong)
+
+
+def test_no_weight_without_validation(finished_run, data, tmp_path):
+    folder = tmp_path / "export"
+    shutil.copytree(finished_run / "export", folder)
+    facts = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps({**facts, "val_acc": None}))
+    with pytest.raises(InputError, match="has no validation accuracy"):
+        evaluate([str(folder), str(finished_run)], weighted=True)
+
+
+def test_images_it_may_have_been_trained_on_are_refused(finished_run, monkeypatch):
+    other = exported.small_data("b" * 64)
+    monkeypatch.setattr(datasets, "get_dataset", lambda *_: other)
+    with pytest.raises(InputError, match="trained on other data"):
+        evaluate([str(finished_run)])
+    with pytest.raises(InputError, match="trained on other data"):
+        evaluate([str(finished_run)], split="val", other_data=True)
+    result = evaluate([str(finished_run)], other_data=True)
+    assert result["models"][0]["images"] == exported.TEST
+
+
+def test_another_split_than_that_of_the_run_is_refused(finished_run, data, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    config = json.loads((run / "config.json").read_text())
+    config["data"]["split"] = "0" * 64
+    (run / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="another split"):
+        evaluate([str(run)], split="val")
+
+
+def test_data_of_other_classes_is_refused(finished_run, monkeypatch):
+    import dataclasses
+
+    other = dataclasses.replace(exported.small_data(), classes=tuple("abcdefghij"))
+    monkeypatch.setattr(datasets, "get_dataset", lambda *_: other)
+    with pytest.raises(InputError, match="tells other classes apart"):
+        evaluate([str(finished_run)])
+
+
+def test_names_of_classes_do_not_steer_the_terminal():
+    row = measure(np.eye(2), np.array([0, 1]), ["\x1b[2Jcat\nok", "猫"])
+    about = {"dataset": "folder", "split": "test", "flip": False, "ensemble": None}
+    lines = command.report({**about, "models": [{"source": "runs/a", "model": "m", **row}]})
+    assert "    \\x1b[2Jcat\\nok   0.00 %\n" in lines
+    assert "    猫 " in lines
+
+
+def test_json_and_picture_from_the_command_line(finished_run, data, tmp_path, capsys):
+    picture = tmp_path / "confusion.png"
+    run = str(finished_run)
+    assert command.main([run, "--json", "--plot", str(picture)]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert np.sum(result["models"][0]["confusion"]) == exported.TEST
+    assert 0 <= result["models"][0]["top1_error_interval"][0] < result["models"][0]["top1_error"]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert command.main([run, "--flip"]) == 0
+    assert "top-1 error" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments", [["absent"], ["absent.onnx"], ["{run}", "--plot", "{run}/no/such.png"]]
+)
+def test_what_cannot_be_used_is_one_line(finished_run, data, capsys, arguments):
+    assert command.main([text.format(run=finished_run) for text in arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1

@@ -1,0 +1,177 @@
+"""Stochastic depth: the rule, the draws, and that a dropped branch does no work."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+from runtime import mx
+
+import numpy as np
+import pytest
+from mxnet import autograd, gluon
+from small_nets import backward, build, images
+
+from errors import InputError
+from models import draw_gates, get_model
+from models.resnet import survival_probs
+
+
+def test_survival_decays_linearly_from_near_one_to_its_end():
+    np.testing.assert_allclose(survival_probs(4, 0.5), [0.875, 0.75, 0.625, 0.5])
+    assert (survival_probs(54, 1.0) == 1).all()
+    assert survival_probs(54, 0.5)[0] == pytest.approx(1 - 0.5 / 54)
+    with pytest.raises(InputError):
+        survival_probs(54, 1.5)
+
+
+def test_40_of_54_blocks_survive_on_average():
+    assert get_model("resnet110_sd").survival_probs.sum() == pytest.approx(40.25)
+
+
+def test_each_block_survives_as_often_as_its_probability_says():
+    net, steps = get_model("resnet110_sd"), 4000
+    alive = sum(draw_gates(net, seed=7, step=step).astype(int) for step in range(steps))
+    expected = steps * net.survival_probs
+    # Five standard deviations of a binomial: one false alarm in 30,000 seeds over the 54 blocks.
+    assert (abs(alive - expected) < 5 * np.sqrt(expected * (1 - net.survival_probs))).all()
+
+
+def test_draws_are_a_function_of_seed_and_step():
+    net = get_model("resnet110_sd")
+    draws = [draw_gates(net, seed, step) for seed, step in ((1, 5), (1, 5), (1, 6), (2, 5))]
+    assert (draws[0] == draws[1]).all()
+    assert (draws[0] != draws[2]).any()
+    assert (draws[0] != draws[3]).any()
+    assert draw_gates(get_model("resnet20"), 1, 5).all()
+
+
+def operators(net, gates, n=2):
+    """Count the convolutions that MXNet's profiler sees in one training step."""
+    mx.profiler.set_config(
+        profile_imperative=True,
+        aggregate_stats=True,
+        filename=os.path.join(tempfile.mkdtemp(), "profile.json"),
+    )
+    net.gates = np.array(gates)
+    x, y = images(n)
+    counts = []
+    for profiled in (False, True):
+        if profiled:
+            mx.nd.waitall()
+            mx.profiler.dumps(reset=True)
+            mx.profiler.set_state("run")
+        with autograd.record():
+            loss = gluon.loss.SoftmaxCrossEntropyLoss()(net(x), y)
+        loss.backward()
+        mx.nd.waitall()
+    mx.profiler.set_state("stop")
+    for line in mx.profiler.dumps(reset=True).splitlines():
+        if line.startswith(("Convolution ", "_backward_Convolution ")):
+            counts.append(int(line.split()[1]))
+    return counts
+
+
+def test_a_dropped_branch_runs_no_operator_forward_or_backward():
+    alive = operators(build("resnet20_sd", hybrid=False, depth=14), [1] * 6)
+    dropped = operators(build("resnet20_sd", hybrid=False, depth=14), [1, 0, 1, 0, 0, 1])
+    assert alive == [13, 13]
+    assert dropped == [7, 7]  # each branch has two convolutions
+
+
+def test_gradients_are_those_of_a_net_built_without_the_dropped_blocks():
+    net = build("resnet20_sd", depth=20)
+    gates = [True, False, True, True, False, True, True, True, False]
+    net.gates = np.array(gates)
+    short = get_model("resnet20", depth=20)
+    # The second and third blocks of a group keep the shape, so a net without them exists.
+    kept = [block for block, alive in zip(short.features[2:], gates) if alive]
+    small = gluon.nn.HybridSequential()
+    small.add(short.features[0], short.features[1], *kept)
+    small.add(gluon.nn.GlobalAvgPool2D(), short.output)
+    small.initialize()
+    whole = net._collect_params_with_prefix()
+    for name, parameter in short._collect_params_with_prefix().items():
+        if parameter._data is not None:
+            parameter.set_data(whole[name].data())
+    x, y = images(4)
+    losses = []
+    for model in (net, small):
+        with autograd.record():
+            loss = gluon.loss.SoftmaxCrossEntropyLoss()(model(x), y)
+        loss.backward()
+        losses.append(loss.asnumpy())
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5, atol=1e-5)
+    for name, parameter in short._collect_params_with_prefix().items():
+        if parameter.grad_req == "null":
+            continue
+        gradient = whole[name].grad().asnumpy()
+        if parameter._data is None:
+            assert (gradient == 0).all(), name
+        else:
+            np.testing.assert_allclose(gradient, parameter.grad().asnumpy(), rtol=1e-3, atol=1e-5)
+
+
+def test_dropped_weights_take_their_momentum_and_decay_step():
+    net = build("resnet20_sd", depth=8)
+    settings = {"learning_rate": 0.1, "momentum": 0.9, "wd": 0.01}
+    trainer = gluon.Trainer(net.collect_params(), "sgd", settings)
+    weight = net.features[3].branch[0].weight
+    x, y = images(4)
+    history = [weight.data().asnumpy()]
+    for gates in ([1, 1, 1], [1, 0, 1]):
+        net.gates = np.array(gates)
+        with autograd.record():
+            loss = gluon.loss.SoftmaxCrossEntropyLoss()(net(x), y)
+        loss.backward()
+        trainer.step(4)  # raises where a gradient is stale
+        history.append(weight.data().asnumpy())
+    start, first, second = history
+    momentum = first - start
+    np.testing.assert_allclose(second - first, 0.9 * momentum - 0.1 * 0.01 * first, atol=1e-6)
+
+
+def test_gradients_of_several_passes_add_up_whichever_blocks_each_drops():
+    net = build("resnet20_sd", depth=8)
+    weight = net.features[3].branch[0].weight
+    found = []
+    for request, passes in (("write", [[1, 1, 1]]), ("add", [[1, 1, 1], [1, 0, 1]])):
+        net.collect_params().setattr("grad_req", request)
+        net.collect_params().zero_grad()
+        for gates in passes:
+            net.gates = np.array(gates)
+            with autograd.record():
+                loss = net(images(4)[0]).sum()
+            loss.backward()
+        found.append(weight.grad().asnumpy())
+    assert np.abs(found[0]).max() > 0
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-3, atol=1e-5)
+
+
+def test_constant_depth_is_the_same_net_to_the_bit():
+    constant, always = build("resnet20"), build("resnet20_sd", final_survival_prob=1.0)
+    for a, b in zip(backward(constant)[1].values(), backward(always)[1].values()):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_test_rule_is_the_mean_of_training_where_the_net_is_linear_in_its_gates():
+    # One block, batch statistics that equal the running ones, and a ReLU that is always on:
+    # the mean over gates of shortcut + gate · branch is shortcut + p · branch.
+    net = build("resnet20_sd", hybrid=False, depth=8)
+    block = net.features[3]
+    block.branch[2].weight.set_data(block.branch[2].weight.data() / 1000)
+    x = mx.nd.array(np.random.RandomState(0).rand(2, 16, 8, 8) + 10)
+    p = block.survival_prob
+    with autograd.predict_mode():
+        mean = p * block(x) + (1 - p) * block.dropped(x)
+        expected = block.expected(mx.nd, x)
+        np.testing.assert_allclose(expected.asnumpy(), mean.asnumpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_without_drawn_gates_each_pass_draws_its_own():
+    net = build("resnet20_sd", depth=20, final_survival_prob=0.1)
+    x, _ = images(2)
+    mx.random.seed(0)
+    with autograd.train_mode():
+        outputs = [net(x).asnumpy() for _ in range(4)]
+    assert any((outputs[0] != other).any() for other in outputs[1:])

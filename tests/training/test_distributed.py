@@ -1,0 +1,234 @@
+"""Jobs of several processes on the loopback: scheduler, server and two workers, all real."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from runtime import physical_cores
+
+import numpy as np
+import psutil
+import pytest
+
+import launch
+from errors import InputError
+from training import membership
+from training.checkpoints import newest
+from training.distributed import Workers
+
+ROOT = Path(__file__).resolve().parents[2]
+LAUNCH = [sys.executable, str(ROOT / "launch.py")]
+# Far more than a job takes, so that a job that hangs fails the test instead of holding it up.
+PATIENCE = 240
+
+
+def start(*arguments, **options):
+    given = {"OMP_NUM_THREADS": "1", **options.pop("env", {})}
+    environment = {k: v for k, v in {**os.environ, **given}.items() if v is not None}
+    return subprocess.Popen(
+        [*LAUNCH, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+        **options,
+    )
+
+
+def finish(process):
+    output, _ = process.communicate(timeout=PATIENCE)
+    return process.returncode, output
+
+
+def load(path):
+    with np.load(path) as file:
+        return {name: file[name] for name in file.files}
+
+
+def test_two_workers_take_the_steps_of_one(tmp_path):
+    script = ROOT / "tests" / "training" / "dist_worker.py"
+    code, output = finish(start("--workers", 2, "--", script, tmp_path, "dist_sync"))
+    assert code == 0, output
+    subprocess.run([sys.executable, str(script), str(tmp_path), "device"], check=True)
+    one, other = load(tmp_path / "2-0.npz"), load(tmp_path / "2-1.npz")
+    alone = load(tmp_path / "1-0.npz")
+    for name in one:
+        if name != "seen":
+            np.testing.assert_array_equal(one[name], other[name])
+            np.testing.assert_allclose(one[name], alone[name], rtol=1e-4, atol=1e-5)
+    shared = {image.tobytes() for image in one["seen"]} & {i.tobytes() for i in other["seen"]}
+    assert not shared
+    assert len(one["seen"]) + len(other["seen"]) == len(alone["seen"])
+
+
+def test_workers_of_one_machine_share_its_cores(tmp_path):
+    # Two workers that take all cores each train three times as slowly as one process.
+    script = tmp_path / "worker.py"
+    script.write_text(
+        f"import os, sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from runtime import mx\n"
+        "kvstore = mx.kv.create('dist_sync')\n"
+        "print('threads', os.environ['OMP_NUM_THREADS'], flush=True)\n"
+    )
+    code, output = finish(start("--workers", 2, "--", script, env={"OMP_NUM_THREADS": None}))
+    assert code == 0, output
+    assert output.count(f"threads {max(1, physical_cores() // 2)}\n") == 2, output
+
+
+TRAIN = [
+    *(ROOT / "tests" / "tiny_train.py", "--kvstore", "dist_sync", "--dataset", "shapes"),
+    *("--model", "resnet20_sd", "--batch-size", "16", "--val-size", "32"),
+    *("--checkpoint-minutes", "0.005", "--log-interval", "1"),
+]
+
+
+def wait_for(condition, process):
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def workers_of(process):
+    """Return the workers of a job, by their place in it."""
+    found = {}
+    for child in psutil.Process(process.pid).children(recursive=True):
+        try:
+            environment = child.environ()
+            if environment.get("DMLC_ROLE") == "worker" and "launch.py" in child.cmdline()[1]:
+                found[int(environment["DMLC_TASK_ID"])] = child
+        except (psutil.Error, IndexError):
+            continue
+    return found
+
+
+def test_a_dead_worker_ends_the_job_and_the_job_goes_on_from_its_checkpoint(tmp_path):
+    run = tmp_path / "run"
+    flags = ["--run-dir", tmp_path, "--name", "run", "--epochs", "50"]
+    job = start("--", *TRAIN, *flags)
+    wait_for(lambda: newest(run / "checkpoints", pytest.fail), job)
+    victim = workers_of(job)[1]
+    victim.kill()
+    code, output = finish(job)
+    assert code == 1
+    assert f"(process {victim.pid}) has closed its connection" in output
+    assert "go on with --resume" in output
+    saved = newest(run / "checkpoints", pytest.fail).progress
+
+    job = start("--", TRAIN[0], "--resume", run)
+    moved = saved["epoch"] + 2
+    wait_for(lambda: f"epoch {moved}/50 step" in (run / "train.log").read_text(), job)
+    job.send_signal(signal.SIGTERM)
+    code, output = finish(job)
+    assert code == 128 + signal.SIGTERM, output
+    assert f"from epoch-{saved['epoch']:05d}-step-{saved['step']:06d}" in output
+    assert "stopped by SIGTERM" in output
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == list(range(1, len(lines) + 1))
+
+
+def test_a_job_goes_on_where_only_validation_is_left_of_an_epoch(tmp_path):
+    flags = ["--epochs", 1, "--run-dir", tmp_path, "--name", "run", "--checkpoint-minutes", 1e-9]
+    assert finish(start("--", *TRAIN, *flags))[0] == 0
+    end = tmp_path / "run" / "checkpoints" / "epoch-00001-step-000000"
+    once = (end / "net.params").read_bytes()
+    shutil.rmtree(end)
+
+    code, output = finish(start("--", TRAIN[0], "--resume", tmp_path / "run"))
+    assert code == 0, output
+    assert "from epoch-00000-step-000008" in output
+    assert (end / "net.params").read_bytes() == once
+
+
+def test_a_job_that_cannot_start_says_why_once(tmp_path):
+    data = ["--dataset", "folder", "--data-dir", "nowhere"]
+    code, output = finish(start("--", *TRAIN, *data, "--run-dir", tmp_path))
+    assert (code, output.count("\n")) == (2, 1), output
+    assert output.startswith("error: there is no folder nowhere")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_workers_that_would_train_alone_are_refused(monkeypatch):
+    monkeypatch.setenv("DMLC_ROLE", "worker")
+    with pytest.raises(InputError, match="with --kvstore dist_sync only"):
+        Workers("device")
+
+
+def test_a_host_file_goes_through_ssh(tmp_path):
+    """With a stand-in for ssh that runs the command here, as the real one would there."""
+    ssh = tmp_path / "ssh"
+    ssh.write_text('#!/bin/bash\necho "$@" >> "$0.log"\nexec bash -c "${@: -1}"\n')
+    ssh.chmod(0o755)
+    (tmp_path / "hosts").write_text("127.0.0.1\nlocalhost:22\n")
+    script = ROOT / "tests" / "training" / "dist_worker.py"
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "DMLC_INTERFACE": "lo"}
+    job = start(
+        *("--workers", 2, "--hosts", tmp_path / "hosts", "--", script, tmp_path, "dist_sync"),
+        env=environment,
+    )
+    code, output = finish(job)
+    assert code == 0, output
+    assert len((tmp_path / "ssh.log").read_text().splitlines()) == 3
+    assert (
+        load(tmp_path / "2-0.npz")["metrics"].shape == load(tmp_path / "2-1.npz")["metrics"].shape
+    )
+
+
+def test_silence_is_noticed(monkeypatch):
+    monkeypatch.setattr(membership, "SILENCE", 0.5)
+    monkeypatch.setattr(membership, "_BEAT", 3600)
+    told, heard, port = [], [], launch.free_port()
+    membership.Scheduler(port, told.append)
+    member = membership.Member(("127.0.0.1", port), "worker on another planet", heard.append)
+    end = time.monotonic() + PATIENCE
+    while not told and time.monotonic() < end:
+        time.sleep(0.05)
+    assert "worker on another planet has said nothing" in told[0]
+    member.done(0)
+
+
+def test_what_the_launcher_cannot_use_is_refused(capsys):
+    assert launch.main(["--workers", "2"]) == 2
+    assert "nothing to start" in capsys.readouterr().err
+    for flags, told in (
+        (["--hosts", "nowhere"], "there is no such file"),
+        (["--workers", "0"], "must be at least 1"),
+        (["--servers", "0"], "must be at least 1"),
+        (["--cluster", "ssh"], "needs --hosts FILE"),
+        (["--", "nosuch.py"], "there is no script nosuch.py"),
+    ):
+        assert launch.main([*flags, "--", "train_cifar10.py"]) == 2
+        assert told in capsys.readouterr().err
+
+
+def test_a_cluster_without_its_launcher_is_refused(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert launch.main(["--cluster", "mpi", "--", "train_cifar10.py"]) == 2
+    assert "needs mpirun" in capsys.readouterr().err
+
+
+def test_a_process_that_cannot_be_started_ends_the_job(monkeypatch):
+    monkeypatch.setattr(membership, "GRACE", 0.1)
+    told, port = [], launch.free_port()
+    scheduler = membership.Scheduler(port, told.append)
+    launch.report_failure(port, 255)
+    end = time.monotonic() + PATIENCE
+    while not told and time.monotonic() < end:
+        time.sleep(0.05)
+    assert len(told) == 1
+    assert "the launcher of one process has ended with exit code 255" in told[0]
+    assert scheduler.code == 255
+
+
+def test_no_scheduler_is_told(monkeypatch):
+    monkeypatch.setattr(membership, "_CONNECT", 0.3)
+    with pytest.raises(InputError, match="no scheduler at"):
+        membership.Member(("127.0.0.1", launch.free_port()), "worker", print)

@@ -1,0 +1,224 @@
+"""One training step, whichever way it is divided; learning rates of whole runs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from runtime import mx
+
+import numpy as np
+import pytest
+from mxnet.gluon import nn
+
+import compiler
+from models import get_model, initialize
+from training.config import make_config
+from training.distributed import Workers
+from training.optimisation import make_schedule, make_trainer, prepare_amp, train_step
+from utils import Normaliser
+
+NORMALISER = Normaliser((120, 120, 120), (60, 60, 60))
+ONE = [mx.cpu(0)]
+
+
+def net_without_batch_norm(ctx):
+    net = nn.HybridSequential(prefix="")
+    with net.name_scope():
+        net.add(nn.Conv2D(8, 3, strides=2, in_channels=3, activation="relu"))
+        net.add(nn.GlobalAvgPool2D(), nn.Dense(10, in_units=8))
+    mx.random.seed(1)
+    net.initialize(mx.init.Xavier(), ctx=ctx)
+    compiler.hybridize(net)
+    return net
+
+
+def batch(step, size=16):
+    rng = np.random.RandomState(step)
+    images = rng.randint(0, 256, (size, 3, 32, 32)).astype(np.uint8)
+    return images, np.eye(10, dtype="f")[rng.randint(0, 10, size)]
+
+
+def run_steps(ctx=ONE, steps=3, net=None, trainer=None, **flags):
+    config = make_config(model="resnet20", batch_size=16, lr=0.5, wd=0.01, **flags)
+    net = net or net_without_batch_norm(ctx)
+    trainer = trainer or make_trainer(net, config, ctx, Workers("device"))
+    metrics = [
+        train_step(net, trainer, *batch(step), NORMALISER, ctx, config, step == 0)
+        for step in range(steps)
+    ]
+    weights = [p.data(ctx[0]).asnumpy() for p in net.collect_params().values()]
+    return weights, np.array([each.asnumpy() for each in metrics])
+
+
+def assert_close(found, expected):
+    for one, other in zip(found, expected):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("flags", [{}, {"clip_grad": 0.05}], ids=["plain", "clipped"])
+@pytest.mark.parametrize(("devices", "accumulate"), [(2, 1), (4, 1), (1, 4), (2, 2)], ids=str)
+def test_parts_of_a_batch_make_the_step_of_the_whole(devices, accumulate, flags):
+    ctx = [mx.cpu(number) for number in range(devices)]
+    weights, metrics = run_steps(ctx, accumulate=accumulate, **flags)
+    expected_weights, expected_metrics = run_steps(**flags)
+    assert_close(weights, expected_weights)
+    assert_close(metrics, expected_metrics)
+
+
+def test_devices_stay_equal_to_the_bit():
+    ctx = [mx.cpu(number) for number in range(4)]
+    net = net_without_batch_norm(ctx)
+    run_steps(ctx, net=net)
+    for parameter in net.collect_params().values():
+        first, *others = (copy.asnumpy() for copy in parameter.list_data())
+        for other in others:
+            np.testing.assert_array_equal(other, first)
+
+
+@pytest.mark.parametrize("memory_efficient", [False, True])
+def test_graphs_with_padded_channels_serve_several_devices(memory_efficient):
+    ctx, nets = [mx.cpu(0), mx.cpu(1)], []
+    for form in (False, True):  # run imperatively, channels are not padded
+        options = {"depth": 16, "growth_rate": 12, "memory_efficient": memory_efficient and form}
+        net = get_model("densenet_bc40_k16", **options)
+        initialize(net, ctx, seed=0)
+        if form:
+            compiler.hybridize(net)
+        run_steps(ctx, steps=1, net=net)
+        nets.append(net._collect_params_with_prefix())
+    for name, parameter in nets[0].items():
+        for one, other in zip(parameter.list_data(), nets[1][name].list_data()):
+            np.testing.assert_allclose(other.asnumpy(), one.asnumpy(), rtol=0.01, atol=0.01)
+    first, second = nets[1]["features.1.layers.1.reduce.0.running_mean"].list_data()
+    assert np.abs(first.asnumpy() - second.asnumpy()).max() > 0  # each has its own
+
+
+def test_the_step_is_nesterovs():
+    before, _ = run_steps(steps=0)
+    net = net_without_batch_norm(ONE)
+    config = make_config(model="resnet20", batch_size=16, lr=0.5, wd=0.01)
+    trainer = make_trainer(net, config, ONE, Workers("device"))
+    after, _ = run_steps(net=net, trainer=trainer, steps=1)
+    for parameter, old, new in zip(net.collect_params().values(), before, after):
+        gradient = parameter.grad().asnumpy() / 16 + 0.01 * old
+        np.testing.assert_allclose(new, old - 0.5 * 1.9 * gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_clipping_bounds_the_step():
+    before, _ = run_steps(steps=0)
+    after, _ = run_steps(steps=1, clip_grad=1e-3, momentum=0.0)
+    decay = 1 - 0.5 * 0.01
+    length = np.sqrt(sum(np.sum((new - decay * old) ** 2) for new, old in zip(after, before)))
+    assert length == pytest.approx(0.5 * 1e-3, rel=1e-2)
+
+
+def test_no_decay_norm_spares_what_is_not_a_weight():
+    net = nn.HybridSequential()
+    net.add(nn.Conv2D(4, 3, in_channels=3), nn.BatchNorm(in_channels=4))
+    net.initialize()
+    make_trainer(net, make_config(no_decay_norm=True), ONE, Workers("device"))
+    multipliers = {p.name.split("_")[-1]: p.wd_mult for p in net.collect_params().values()}
+    assert (multipliers["weight"], multipliers["bias"], multipliers["gamma"]) == (1, 0, 0)
+    assert multipliers["beta"] == 0
+
+
+def test_the_papers_steps():
+    schedule = make_schedule(make_config(epochs=300, lr=0.1), 10)
+    expected = {0: 0.1, 1499: 0.1, 1500: 0.01, 2249: 0.01, 2250: 0.001, 2999: 0.001}
+    assert {step: pytest.approx(schedule(step)) for step in expected} == expected
+
+
+def test_resnet1202_starts_at_a_tenth():
+    schedule = make_schedule(make_config(model="resnet1202"), 10)
+    assert [schedule(step) for step in (0, 99, 100, 2499)] == [0.01, 0.01, 0.1, 0.1]
+    assert schedule(2500) == pytest.approx(0.01)
+
+
+def test_cosine_after_a_linear_warm_up():
+    config = make_config(epochs=10, lr=0.4, lr_schedule="cosine", warmup_epochs=2)
+    rates = [make_schedule(config, 5)(step) for step in range(50)]
+    assert rates[0] == 0
+    assert rates[9] == pytest.approx(0.4)
+    assert rates[10] == pytest.approx(0.4)
+    assert rates[49] == pytest.approx(0)
+    assert all(one < other for one, other in zip(rates[:9], rates[1:10]))
+    assert all(one > other for one, other in zip(rates[10:], rates[11:]))
+
+
+@pytest.mark.parametrize("flags", [{}, {"lr_schedule": "cosine"}, {"lr_milestones": (1.0, 2.0)}])
+def test_the_shortest_runs_have_a_schedule(flags):
+    assert make_schedule(make_config(epochs=1, lr=0.1, **flags), 1)(0) == pytest.approx(0.1)
+    config = make_config(epochs=2, warmup_epochs=1, lr=0.1, **flags)
+    assert [np.isfinite(make_schedule(config, 1)(step)) for step in (0, 1)] == [True, True]
+
+
+def test_milestones_can_be_epochs():
+    schedule = make_schedule(make_config(epochs=9, lr=1.0, lr_milestones=(2.0, 0.5)), 4)
+    assert [round(schedule(step), 6) for step in (7, 8, 17, 18, 35)] == [1, 0.1, 0.1, 0.01, 0.01]
+
+
+@pytest.mark.parametrize(
+    ("has", "flags", "told"),
+    [
+        (True, {"model": "resnet20"}, ""),
+        (False, {"model": "resnet20"}, "no AVX512-BF16"),
+        (True, {"model": "cifar_resnet20_v1"}, ""),
+        (True, {"model": "resnet20", "no_hybridize": True}, "runs the plain net"),
+        (True, {"model": "densenet", "no_augment": True}, "no dropout in bfloat16"),
+    ],
+    ids=["bfloat16", "float32", "gluoncv", "plain", "dropout"],
+)
+def test_mixed_precision_on_a_cpu_is_bfloat16_where_that_can_be(monkeypatch, has, flags, told):
+    said = []
+    monkeypatch.setattr("training.optimisation.has_bfloat16", lambda: has)
+    monkeypatch.setattr(
+        "training.optimisation.LOG.warning", lambda text, *values: said.append(text % values)
+    )
+    bfloat16 = prepare_amp(make_config(amp=True, **flags), ONE)
+    assert bfloat16 is not bool(told)
+    assert len(said) == bool(told)
+    assert told in "".join(said)
+
+
+# AMP changes MXNet's operators for the rest of the process, so this one has a process of its own.
+# On a CPU there is no float16 convolution; with no operator chosen for float16, everything else of
+# the path is the one that a GPU takes: scaled losses, unscaled gradients, skipped steps.
+AMP = """
+from runtime import mx
+from mxnet.contrib import amp
+amp.init(target_precision_ops=[], conditional_fp32_ops=[], fp32_ops=[])
+import numpy as np
+import test_optimisation as t
+from training.optimisation import loss_scale_state, make_trainer, set_loss_scale_state
+from training.distributed import Workers
+from training.config import make_config
+expected, _ = t.run_steps(clip_grad=0.05)
+for accumulate in (1, 2):
+    found, _ = t.run_steps(amp=True, clip_grad=0.05, accumulate=accumulate)
+    t.assert_close(found, expected)
+config = make_config(model="resnet20", batch_size=16, amp=True)
+net = t.net_without_batch_norm(t.ONE)
+trainer = make_trainer(net, config, t.ONE, Workers("device"))
+net[0].weight.set_data(net[0].weight.data() * 1e38)
+before = net[2].weight.data().asnumpy()
+t.run_steps(net=net, trainer=trainer, steps=1, amp=True)
+assert (net[2].weight.data().asnumpy() == before).all(), "a step with an overflow was taken"
+assert trainer._amp_loss_scaler._next_loss_scale == 2.0**15
+again = make_trainer(t.net_without_batch_norm(t.ONE), config, t.ONE, Workers("device"))
+set_loss_scale_state(again, loss_scale_state(trainer))
+assert vars(again._amp_loss_scaler) == vars(trainer._amp_loss_scaler)
+"""
+
+
+def test_mixed_precision_scales_losses_and_skips_steps_that_overflow():
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; sys.path[:0] = ['.', 'tests', 'tests/training']\n" + AMP,
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr

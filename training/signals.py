@@ -1,0 +1,42 @@
+"""Stop a run where it can go on from."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType, TracebackType
+
+
+class StopSignals:
+    """Within the block, SIGINT, SIGTERM and SIGHUP are noted, not obeyed; the second one kills.
+
+    One that is ignored stays ignored, as nohup has it.
+
+    Attributes
+    ----------
+    received : int
+        The signal's number, 0 as long as there was none.
+    """
+
+    _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(self) -> None:
+        self.received = 0
+
+    def __enter__(self) -> StopSignals:
+        heard = [each for each in self._SIGNALS if signal.getsignal(each) != signal.SIG_IGN]
+        self._previous = {number: signal.signal(number, self._note) for number in heard}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        for each in self._previous:
+            signal.signal(each, signal.SIG_DFL)
