@@ -1,9 +1,9 @@
 """How a processor runs any Gluon net.
 
-On a CPU, MXNet's textbook layers are slow or crash: oneDNN keeps images in blocks of channels, and
-a layer that does not fit its blocks forces a conversion, a fallback, or the end of the process. So
-whoever wanted a fast net had to write it for oneDNN. Here the net stays as its paper draws it, and
-its graph is rewritten::
+On a CPU, MXNet's textbook layers are slow or crash. oneDNN keeps images in a blocked layout, 8 or
+16 channels together, and a layer that does not fit it forces a conversion, a fallback, or the end
+of the process. So whoever wanted a fast net had to write it for oneDNN. Here the net stays as its
+paper draws it, and its graph is rewritten::
 
     import compiler
     net = ...                         # any HybridBlock, initialized or not
@@ -15,9 +15,9 @@ several devices, `save_parameters`, and `export`, which writes the plain graph. 
 plain graph runs.
 
 - `graph`: a symbol as nodes, each of which can be made anew.
-- `channels`: channels padded to whole blocks.
+- `channels`: channels padded to multiples of 16.
 - `rewrite`: one walk over the plain symbol, with a rule for each operator that can be had faster.
-  What a rule needs to know of a tensor (padded how, in blocks or not, in bfloat16) travels with it.
+  What a rule needs to know of a tensor (padding, layout, bfloat16) travels with it.
 - `fuse`: the last pass, BatchNorm and ReLU as one operator.
 - `compiled`: `hybridize`, and the result as an operator.
 - `freeze`: for inference alone.

@@ -1,9 +1,10 @@
-"""Channels padded with zeros to whole blocks of oneDNN's.
+"""Channels padded with zeros to multiples of 16.
 
-oneDNN keeps images in blocks of channels. A tensor that does not fill them, such as the 12 new
-features of a layer in the papers' DenseNets, sends every convolution and BatchNorm that reads it to
-an implementation several times slower, and some concatenations of such tensors crash. So each part
-of a concatenation is padded to whole blocks, by filters of zeros.
+oneDNN's fast layouts keep 8 or 16 channels of a pixel together (nChw16c). A tensor of another
+number of channels, such as the 12 new features of a layer in the papers' DenseNets, sends every
+convolution and BatchNorm that reads it to an implementation several times slower, and some
+concatenations of such tensors crash. So each part of a concatenation is padded, by filters of
+zeros.
 """
 
 from __future__ import annotations
@@ -13,19 +14,19 @@ import itertools
 from runtime import mx
 
 F = mx.sym
-BLOCK = 16  # channels in a block with AVX-512; a multiple of the 8 of AVX2
+MULTIPLE = 16  # channels kept together with AVX-512; with AVX2 they are 8
 # For reshape_like: spreads the last of three axes over the space of another tensor.
 AS_SPACE = {"lhs_begin": 2, "lhs_end": 3, "rhs_begin": 2, "rhs_end": 4}
 
 
 def aligned(*widths):
-    """Whether all these channel counts fill whole blocks."""
-    return all(width % BLOCK == 0 for width in widths)
+    """Whether all these channel counts are multiples of 16."""
+    return all(width % MULTIPLE == 0 for width in widths)
 
 
 def padded(parts):
     """Count the channels of a concatenation whose parts, of these widths, are padded."""
-    return sum(-(-width // BLOCK) * BLOCK for width in parts)
+    return sum(-(-width // MULTIPLE) * MULTIPLE for width in parts)
 
 
 def pad(x, parts):

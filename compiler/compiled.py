@@ -102,7 +102,7 @@ class Compiled:
             return None
         shapes = {name: array.shape for name, array in zip(self.names, arrays)}
         half = self._bfloat16 and rules is RULES
-        rewrite = Rewrite(self.symbol, shapes, training, half, self._reruns, rules)
+        rewrite = Rewrite(self.symbol, shapes, rules, training, half, self._reruns)
         return Graph(rewrite, [self.names[i] for i in self._data], self._flags, self._reruns)
 
     def _register_op_hook(self, callback, monitor_all):

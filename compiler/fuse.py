@@ -7,21 +7,21 @@ import json
 
 from runtime import mx
 
-# What leaves a tensor in oneDNN's blocks that it reads in them.
+# What reads a tensor in the blocked layout and writes one.
 ONEDNN = {"Convolution", "BatchNorm", "Activation", "Pooling", "Concat", "elemwise_add"}
-BLOCKED = "__blocked__"  # attribute of a BatchNorm whose input comes in blocks
+BLOCKED = "__blocked__"  # attribute of a BatchNorm whose input has the blocked layout
 
 
 def fuse(symbol):
     """Return the symbol with each ``BatchNorm → Activation(relu)`` that may be one operator fused.
 
-    It saves writing and reading a tensor: (measured below). The last pass, since it has to see
-    the operators that will really run. The fused operator keeps a mask of the ReLU, laid out as
-    its input was in the forward pass; where that is not of blocks when the gradient comes, the
-    gradient is wrong by 10 to 36 % and nothing fails. So BatchNorm's input must come in blocks
-    (`Rewrite` says which do), and every other reader must leave it so: operators that are not
-    oneDNN's turn the array that they read into the plain layout, in place. And the ReLU's readers
-    must send back a gradient in the same blocks, which grouped convolutions do not.
+    It saves writing and reading a tensor. The last pass, since it has to see the operators that
+    will really run. The fused operator keeps a mask of the ReLU in the layout that its input had in
+    the forward pass; where the gradient comes in another, it is wrong by 10 to 36 % and nothing
+    fails. So BatchNorm's input must have the blocked layout (`Rewrite` says which do), and every
+    other reader must leave it so: operators that are not oneDNN's turn the array that they read
+    into the plain layout, in place. And the ReLU's readers must send back a gradient in the blocked
+    layout, which grouped convolutions do not.
     """
     graph = json.loads(symbol.tojson(remove_amp_cast=False))
     nodes, heads = graph["nodes"], graph["heads"]

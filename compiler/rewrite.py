@@ -34,10 +34,10 @@ class Tensor:
     ----------
     symbol : Symbol
     parts : tuple of int or None
-        Of images, (N, C, H, W): the widths of the parts, each padded to whole blocks, that the
-        channels consist of; in bfloat16, if that is wanted. None: as in the plain net.
+        Of images, (N, C, H, W): the widths of the parts that the channels consist of, each padded
+        to a multiple of 16; in bfloat16, if that is wanted. None: as in the plain net.
     blocked : bool
-        Whether its memory is laid out in oneDNN's blocks.
+        Whether oneDNN has written it in its blocked layout.
     pieces : tuple of Tensor
         What it is a concatenation of.
     """
@@ -57,6 +57,8 @@ class Rewrite:
     symbol : Symbol
     shapes : dict of str to tuple of int
         Of all inputs.
+    rules : dict of str to callable
+        `RULES`, which need all inputs to be float32 and on a CPU, or some of them.
     training : bool
         BatchNorm over padded channels differs between training and inference.
     half : bool
@@ -64,8 +66,6 @@ class Rewrite:
     isolate : bool
         Whether to leave every running statistic to the caller. MXNet moves them on in the backward
         pass, which does not do for a graph that runs again.
-    rules : dict of str to callable, optional
-        `RULES`, which need all inputs to be float32 and on a CPU, or some of them.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ class Rewrite:
         Variables that are new: whose type they have, their length, and what fills them.
     """
 
-    def __init__(self, symbol, shapes, training, half=False, isolate=False, rules=None):
+    def __init__(self, symbol, shapes, rules, training, half=False, isolate=False):
         self.training = training
         self.half = half
         self.isolate = isolate
@@ -85,7 +85,7 @@ class Rewrite:
         self.constants = {}
         self._joined = {}  # pieces to the Tensor that is their concatenation
         self.nodes, heads = read(symbol, shapes)
-        rules, made = RULES if rules is None else rules, []
+        made = []
         for node in self.nodes:
             inputs = [made[i][number] for i, number in node.inputs]
             tensor = rules[node.op](self, node, *inputs) if node.op in rules else None
@@ -114,7 +114,7 @@ class Rewrite:
     # ------------------------------------------------------------------------ rules
 
     def convolution(self, node, x, weight, bias=None):
-        """2-D convolution → the same with filters of zeros, so that its output fills blocks.
+        """2-D convolution → the same with filters of zeros, so that it has a multiple of 16.
 
         Without them a growth rate of 12 falls from oneDNN's own kernels to a matrix product, here
         and in every layer that reads the features.
@@ -127,15 +127,10 @@ class Rewrite:
         if x.parts is None and (self.half or not (aligned(channels) or channels == IMAGE)):
             # In bfloat16 oneDNN has no kernels for three channels.
             x = Tensor(self._bfloat16(in_space(pad, x.symbol, parts)), parts)
-        symbols = [x.symbol, weight.symbol]
-        if x.parts is None and channels == IMAGE:
-            symbols[1] = pad_weight(weight.symbol, (), filters, node.get("kernel"))
-        else:
-            symbols[1] = pad_weight(weight.symbol, parts, filters, node.get("kernel"))
+        symbols = [pad_weight(weight.symbol, x.parts or (), filters, node.get("kernel"))]
         if bias:
             symbols += in_vectors(pad, (filters,), bias.symbol)
-        symbols[1:] = map(self._bfloat16, symbols[1:])
-        y = node.emit(*symbols, num_filter=padded([filters]))
+        y = node.emit(x.symbol, *map(self._bfloat16, symbols), num_filter=padded([filters]))
         return Tensor(y, (filters,), blocked=True)
 
     def batch_norm(self, node, x, *vectors):
@@ -196,11 +191,11 @@ class Rewrite:
         """Concatenation along channels → of all pieces at once, or of a chain's last two.
 
         `concat(concat(a, b), c)` would copy a and b again, and split its gradient, at every layer.
-        Where all parts fill blocks a chain is as fast, and takes up to a twelfth less memory: each
+        Where no part is padded a chain is as fast, and takes up to a twelfth less memory: each
         gradient is freed once the next is added to it. In bfloat16 it is slower.
 
-        The backward pass of a 4-D concatenation whose parts do not fill blocks dies on a CPU, so
-        what is not padded is joined as (N, C, H · W).
+        A 4-D concatenation of parts that are no multiples of 16 dies in its backward pass, so what
+        is not padded is joined as (N, C, H · W).
         """
         if node.get("dim", 1) != 1 or len(node.shapes[0]) != 4:
             return None

@@ -17,8 +17,6 @@ from errors import InputError
 from models.layers import BNReLU, Dropout, SqueezeExcitation, concat, conv, dense, three_groups
 from models.recompute import recomputed
 
-# ----------------------------------------------------------------------------- blocks
-
 
 class DenseLayer(nn.HybridBlock):
     """BN, ReLU, [1×1 conv to bn_size · k, BN, ReLU,] 3×3 conv to k: the layer's new features.
@@ -55,10 +53,7 @@ class DenseLayer(nn.HybridBlock):
 class DenseBlock(nn.HybridBlock):
     """Layers that each append k channels: (N, C, H, W) → (N, C + layers · k, H, W).
 
-    Attributes
-    ----------
-    parts : tuple of int
-        Channels of what the output is a concatenation of: the input, then each layer's features.
+    `parts` are the channels of what the output concatenates: the input, then each layer's features.
     """
 
     def __init__(self, layers, channels, growth_rate, **options):
@@ -90,13 +85,10 @@ class Transition(nn.HybridBlock):
         return F.Pooling(x, kernel=(2, 2), stride=(2, 2), pool_type="avg")
 
 
-# ----------------------------------------------------------------------------- net
-
-
 class DenseNet(nn.HybridBlock):
     """3×3 conv, dense blocks with transitions between them, BN, ReLU, average, linear.
 
-    Images (N, 3, 32, 32) in, logits (N, classes) out.
+    Images (N, 3, 32, 32) in, logits (N, classes) out; `InputError` if an option is out of range.
 
     Parameters
     ----------
@@ -104,25 +96,18 @@ class DenseNet(nn.HybridBlock):
         Layers in each dense block.
     growth_rate : int
         k: the channels that a layer appends.
-    bottleneck : bool, default True
+    bottleneck : bool
         The paper's B: a 1×1 convolution to 4k channels in each layer.
-    compression : float, default 0.5
+    compression : float
         θ in (0, 1]: the share of channels that a transition keeps; the paper's C if below 1.
     init_channels : int, optional
         Channels of the first convolution. By default the paper's: 16 for the plain net, else 2k.
-    dropout : float, default 0
-        Probability of dropping an output of each convolution but the first; 0.2 in the paper
-        where images are not augmented.
-    squeeze_excitation : bool, default False
+    dropout : float
+        Of each convolution's output but the first's; 0.2 in the paper for unaugmented images.
+    squeeze_excitation : bool
         Scale each layer's new features by a squeeze-and-excitation block.
-    memory_efficient : bool, default False
+    memory_efficient : bool
         Trade time for memory in training: see `models.recompute`.
-    classes : int, default 10
-
-    Raises
-    ------
-    InputError
-        If an option is out of its range.
     """
 
     def __init__(
@@ -179,23 +164,13 @@ class DenseNet(nn.HybridBlock):
         return self.output(self.features(x))
 
 
-# ----------------------------------------------------------------------------- variants
-
-
 def densenet(depth, growth_rate, bottleneck, compression, **options):
     """Build the CIFAR DenseNet of a depth: the paper's table 2; options of `DenseNet`.
 
     Section 4.2: depth = 3n + 4 with n layers a block; a bottleneck layer has two convolutions.
-
-    Raises
-    ------
-    InputError
-        If no n fits, naming the depths nearest to it that do.
     """
-    if bottleneck:
-        layers = three_groups("a DenseNet with bottlenecks", depth, 6, 4)
-    else:
-        layers = three_groups("a plain DenseNet", depth, 3, 4)
+    kind = "a DenseNet with bottlenecks" if bottleneck else "a plain DenseNet"
+    layers = three_groups(kind, depth, 6 if bottleneck else 3, 4)
     return DenseNet(layers, growth_rate, bottleneck, compression, **options)
 
 

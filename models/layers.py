@@ -62,14 +62,8 @@ class Dropout(nn.Dropout):
 class SqueezeExcitation(nn.HybridBlock):
     """Scale each channel by what all hold: average, linear, ReLU, linear, sigmoid, multiply.
 
+    (N, C, H, W) → the same. The hidden layer has C / reduction units, at least one.
     Hu, Shen, Sun: Squeeze-and-Excitation Networks, https://arxiv.org/abs/1709.01507, section 3.
-
-    Parameters
-    ----------
-    channels : int
-        C of the input and the output, (N, C, H, W).
-    reduction : int, default 16
-        The hidden layer has C / reduction units, at least one.
     """
 
     def __init__(self, channels, reduction=16):
@@ -89,7 +83,7 @@ def concat(F, *features):
     """Concatenate features (N, C_i, H, W) along their channels: (N, sum of C_i, H, W).
 
     Imperatively as (N, C_i, H · W): the backward pass of the 4-D form dies on a CPU where some C_i
-    does not fill oneDNN's blocks ("could not construct a sub-memory", or SIGFPE).
+    is no multiple of 16 ("could not construct a sub-memory", or SIGFPE).
     """
     if F is mx.sym:
         return F.concat(*features, dim=1)
@@ -100,17 +94,7 @@ def concat(F, *features):
 def three_groups(net, depth, step, rest):
     """Return the n of depth = step · n + rest, once for each of a CIFAR net's three groups.
 
-    Parameters
-    ----------
-    net : str
-        What has this depth, for the message.
-    depth, step, rest : int
-        In layers: of the net; that one more in each group adds; outside of the groups.
-
-    Raises
-    ------
-    InputError
-        If no n fits, naming the depths nearest to it that do.
+    Where no n fits, an `InputError` names the depths nearest to it that do, of a net so called.
     """
     count, left = divmod(depth - rest, step)
     if count < 1 or left:

@@ -19,8 +19,6 @@ from mxnet.gluon import nn
 from errors import InputError
 from models.layers import BNReLU, SqueezeExcitation, conv, dense, norm, three_groups
 
-# ----------------------------------------------------------------------------- blocks
-
 
 class Shortcut(nn.HybridBlock):
     """2×2 average pool, append zero channels: (N, C, H, W) → (N, 2C, H/2, W/2).
@@ -56,9 +54,9 @@ class ResidualBlock(nn.HybridBlock):
         The identity by default.
     before : HybridBlock, optional
         What shortcut and branch both read; by default the block's input.
-    activate : bool, default True
+    activate : bool
         Whether a ReLU follows the addition; it stays where the branch is dropped.
-    survival_prob : float, default 1
+    survival_prob : float
         p_l in (0, 1].
     """
 
@@ -70,18 +68,15 @@ class ResidualBlock(nn.HybridBlock):
         self.activate = activate
         self.survival_prob = float(survival_prob)
 
-    def hybrid_forward(self, F, x):
-        return self._added(F, x, lambda branch: branch)
+    def hybrid_forward(self, F, x, expected=False):
+        x = x if self.before is None else self.before(x)
+        branch = self.branch(x) * self.survival_prob if expected else self.branch(x)
+        x = x if self.shortcut is None else self.shortcut(x)
+        return self._activated(F, x + branch)
 
     def expected(self, F, x):
         """Shortcut + p · branch, ReLU: the block at test, stochastic depth's equation 5."""
-        return self._added(F, x, lambda branch: branch * self.survival_prob)
-
-    def _added(self, F, x, scale):
-        x = x if self.before is None else self.before(x)
-        branch = scale(self.branch(x))
-        x = x if self.shortcut is None else self.shortcut(x)
-        return self._activated(F, x + branch)
+        return self.hybrid_forward(F, x, expected=True)
 
     def dropped(self, x):
         """Shortcut, ReLU: the block in a mini-batch that drops its branch, which does no work."""
@@ -159,9 +154,6 @@ def bottleneck_block(in_channels, channels, stride, squeeze_excitation, survival
     return ResidualBlock(branch, shortcut, before, activate=False, survival_prob=survival_prob)
 
 
-# ----------------------------------------------------------------------------- stochastic depth
-
-
 def survival_probs(blocks, final_survival_prob):
     """Return p_1 … p_L, of L blocks: 1 − l/L · (1 − p_L) (stochastic depth, equation 4)."""
     if not 0 < final_survival_prob <= 1:
@@ -193,14 +185,11 @@ class StochasticDepth(nn.HybridSequential):
         return x
 
 
-# ----------------------------------------------------------------------------- net
-
-
 class ResNet(nn.HybridBlock):
     """3×3 conv, BN, ReLU, groups of residual blocks, average, linear.
 
-    Images (N, 3, 32, 32) in, logits (N, classes) out. Each group but the first halves the image;
-    with `pool` the first does too.
+    Images (N, 3, 32, 32) in, logits (N, classes) out; `InputError` if an option is out of range.
+    Each group but the first halves the image.
 
     With stochastic depth, set `gates` (bool, one a block) before a training step, or call
     `models.draw_gates`; while it is None every forward pass in training draws from `mx.random`.
@@ -212,24 +201,18 @@ class ResNet(nn.HybridBlock):
         Residual blocks in each group.
     channels : sequence of int
         Channels of the first convolution, then of each group's output.
-    bottleneck : bool, default False
+    bottleneck : bool
         Pre-activation bottleneck blocks (He et al. 2016) instead of basic post-activation ones.
-    projection : bool, default False
+    projection : bool
         1×1 convolutions as shortcuts where the shape changes (option B) instead of the
         parameter-free ones. Bottleneck blocks always have them.
-    final_survival_prob : float, default 1
+    final_survival_prob : float
         p_L of stochastic depth; 1 is constant depth.
-    pool : bool, default False
+    pool : bool
         A `PooledConv` in front of every group instead of a first block that changes the shape: the
-        image is halved in the first group too, which leaves most of the arithmetic to wide layers.
-    squeeze_excitation : bool, default False
+        first group halves the image too, which leaves most of the arithmetic to wide layers.
+    squeeze_excitation : bool
         A squeeze-and-excitation block at the end of every branch.
-    classes : int, default 10
-
-    Raises
-    ------
-    InputError
-        If an option is out of its range.
     """
 
     def __init__(
@@ -246,7 +229,7 @@ class ResNet(nn.HybridBlock):
     ):
         super().__init__(**kwargs)
         if not layers or min(*layers, *channels, classes) < 1 or len(channels) != len(layers) + 1:
-            raise InputError("layers, channels and classes must be positive, channels one longer")
+            raise InputError("layers, channels, classes must be at least 1, channels one longer")
         if pool and (bottleneck or projection):
             raise InputError("pool is for plain basic blocks: leave bottleneck and projection out")
         self.survival_probs = survival_probs(sum(layers), final_survival_prob)
@@ -290,19 +273,8 @@ class ResNet(nn.HybridBlock):
         return self.output(self.features(x))
 
 
-# ----------------------------------------------------------------------------- variants
-
-
 def group_layers(depth, bottleneck=False, pool=False):
-    """Residual blocks in each of the three groups.
-
-    depth = 6n + 2, 9n + 2 with bottlenecks, or 6n + 5 with a pooled convolution in each group.
-
-    Raises
-    ------
-    InputError
-        If no n fits, naming the depths nearest to it that do.
-    """
+    """Return the residual blocks in each of the three groups, from 6n + 2 or the like layers."""
     if bottleneck:
         return three_groups("a bottleneck ResNet", depth, 9, 2)
     if pool:
@@ -321,19 +293,9 @@ def resnet(depth, bottleneck=False, width=1, pool=False, **options):
     https://myrtle.ai/learn/how-to-train-your-resnet, and channels in the ratio of Jordan: 94% on
     CIFAR-10 in 3.29 Seconds on a Single GPU, https://arxiv.org/abs/2404.00498. The blocks stay He
     et al.'s.
-
-    Raises
-    ------
-    InputError
-        If the depth fits no such net or the width is below 1.
     """
-    if width < 1:
-        raise InputError(f"width must be at least 1, not {width}")
-    if pool:
-        channels = (16, 32, 128, 128)
-    else:
-        channels = (16, 64, 128, 256) if bottleneck else (16, 16, 32, 64)
-    channels = tuple(width * c for c in channels)
+    channels = (16, 64, 128, 256) if bottleneck else (16, 16, 32, 64)
+    channels = [width * c for c in ((16, 32, 128, 128) if pool else channels)]
     layers = group_layers(depth, bottleneck, pool)
     return ResNet(layers, channels, bottleneck, pool=pool, **options)
 

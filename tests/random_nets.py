@@ -30,7 +30,7 @@ class RandomNet(nn.HybridBlock):
     """A few random layers over images (N, 3, 16, 16) and, for some seeds, a second input.
 
     Convolutions of all widths, strides and groups; BatchNorm in each position; residual and dense
-    wiring; squeeze-and-excitation; pooling; layers that are called twice.
+    wiring; squeeze-and-excitation; pooling; layers that are called twice, and tensors read twice.
     """
 
     def __init__(self, seed):
@@ -41,6 +41,7 @@ class RandomNet(nn.HybridBlock):
         with self.name_scope():
             width = self._add("conv", 3, stride=1)
             kinds = ("conv", "norm", "preact", "residual", "dense", "se", "pool", "group", "twice")
+            kinds += ("fork",)
             size = 16
             for _ in range(self.rng.randint(2, 6)):
                 kind = kinds[self.rng.randint(len(kinds))]
@@ -101,6 +102,10 @@ class RandomNet(nn.HybridBlock):
             self.steps.append((kind, self._conv(width, width, 3, 1, groups), self._norm()))
         elif kind == "twice":
             self.steps.append((kind, self._conv(width, width, 3, 1), self._norm()))
+        elif kind == "fork":
+            conv = self._conv(width, filters, kernel, 1)
+            self.steps.append((kind, conv, self._norm(), int(choose(4))))
+            return filters
         return width
 
     def hybrid_forward(self, F, x, *others):
@@ -144,6 +149,12 @@ class RandomNet(nn.HybridBlock):
 
     def _group_step(self, F, x, conv, norm):
         return F.relu(norm(conv(x)))
+
+    def _fork_step(self, F, x, conv, norm, form):
+        x = conv(x)
+        y = norm(x)
+        z = F.relu(y)
+        return (z + F.sigmoid(x), z + y, F.broadcast_mul(z, x), z - F.tanh(y))[form]
 
     def _twice_step(self, F, x, conv, norm):
         for _ in range(2):

@@ -170,7 +170,7 @@ def test_a_pooled_net_halves_the_image_in_front_of_every_group():
         ("resnet164", {"depth": 165}, "take 164 or 173"),
         ("resnet", {"final_survival_prob": 0}, r"\(0, 1\]"),
         ("resnet", {"width": 0}, "at least 1"),
-        ("resnet", {"classes": 0}, "must be positive"),
+        ("resnet", {"classes": 0}, "must be at least 1"),
         ("densenet", {"compression": 0.001}, "leaves no channel"),
         ("resnet", {"depth": 12, "pool": True}, "take 11 or 17"),
         ("resnet164", {"pool": True}, "leave bottleneck and projection out"),
