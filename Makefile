@@ -32,7 +32,7 @@ test: $(INSTALLED_DEV)  ## check format, lint, types and tests, as CI does
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy .
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 format: $(INSTALLED_DEV)  ## give the code the form that `make test` asks for
 	$(BIN)/ruff check --fix .

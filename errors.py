@@ -129,6 +129,11 @@ def command_line(main: Callable[..., int | None]) -> Callable[..., int]:
         except InputError as error:
             tell(f"error: {error}")
             code = 2
+        except ModuleNotFoundError as error:  # predict.py and evaluate.py run without MXNet too
+            if error.name != "mxnet":
+                raise
+            tell("error: MXNet is not installed, and only ONNX files do without: see README.md")
+            code = 2
         except KeyboardInterrupt:
             code = 128 + signal.SIGINT
         except SystemExit as end:  # of argparse, after --help

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # no test opens a window
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # `make test` runs two tests at a time
 
 settings.register_profile("project", deadline=None)  # nothing here depends on a machine's speed
 settings.load_profile("project")

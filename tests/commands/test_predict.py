@@ -138,6 +138,9 @@ def test_an_onnx_file_needs_onnxruntime_numpy_and_pillow_alone(finished_run, fol
     done = run("evaluate.py", model, "--dataset", "cifar10")
     assert done.returncode == 2
     assert done.stderr.startswith("error: there is no cifar10 in ")
+    done = run("predict.py", "resnet20", folder)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "MXNet is not installed" in done.stderr
 
 
 def test_stdin_keeps_its_place_among_files(finished_run, folder, capsys, monkeypatch):
