@@ -36,9 +36,13 @@ def hybridize(net, bfloat16=False, static_alloc=True, static_shape=True, **flags
         Parameters, gradients and statistics stay float32. For processors with instructions for
         it: `runtime.has_bfloat16`.
     static_alloc, static_shape, **flags
-        Of Gluon's `hybridize`.
+        Of Gluon's `hybridize`; the first two for the graph of the whole net alone.
     """
     net.hybridize(static_alloc=static_alloc, static_shape=static_shape, **flags)
+    # A child's own graph runs where the net's does not: in nets that run layer by layer. What each
+    # of them allocated for good would be held all at once.
+    for child in net._children.values() if isinstance(net, HybridBlock) else ():
+        child.hybridize(**flags)
 
     def mark(block):
         if isinstance(block, HybridBlock):

@@ -1,0 +1,123 @@
+"""What the pages say is so: links, files, commands with their flags, models, presets, sizes."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+import models
+from training.recipes import PRESETS
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted(
+    str(path.relative_to(ROOT))
+    for pattern in ("README.md", "docs/*.md", "results/README.md", "pretrained/README.md")
+    for path in ROOT.glob(pattern)
+)
+README_BYTES = 8192
+MADE_BY_A_RUN = {"export/", "checkpoints/"}
+
+
+def read(page):
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def code(page):
+    """Return the lines of code blocks, joined where one goes on, and the code in the text."""
+    text = read(page)
+    blocks = "\n".join(re.findall(r"^    .*$", text, re.MULTILINE)).replace("\\\n", " ")
+    return [*blocks.splitlines(), *re.findall(r"`([^`]+)`", re.sub(r"^    .*$", "", text, flags=8))]
+
+
+def commands(page):
+    """Return the Python commands of a page: (what is run, its words), without remarks."""
+    for line in code(page):
+        match = re.match(r"\s*python (-m )?([\w./]+)(?: (.*))?$", re.sub(r"\s# .*", "", line))
+        if match:
+            yield match[2], (match[3] or "").replace("[", " ").replace("]", " ").split()
+
+
+@functools.lru_cache(maxsize=None)
+def flags_of(program):
+    """Return a command's flags: what its --help prints, or, of a script beside, what it spells."""
+    path = ROOT / program
+    if path.suffix == ".py" and path.parent != ROOT:
+        return set(re.findall(r'"(--[a-z][a-z-]+)"', path.read_text(encoding="utf-8")))
+    name = path.stem if path.suffix == ".py" else program
+    module = importlib.import_module(f"{name}.__main__" if (ROOT / name).is_dir() else name)
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        assert module.main(["--help"]) == 0
+    return set(re.findall(r"--[a-z][a-z-]+", said.getvalue()))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", read(page)):
+        if "://" in target:
+            continue
+        name, _, anchor = target.partition("#")
+        path = (ROOT / page).parent / name if name else ROOT / page
+        assert path.exists(), target
+        titles = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.M) if anchor else []
+        assert not anchor or anchor in [t.lower().replace(" ", "-") for t in titles], target
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_are_there(page):
+    for name in re.findall(r"`([\w./-]+(?:\.py|\.txt|/))`", read(page)):
+        found = (ROOT / name).exists() or list(ROOT.glob(f"*/{name}"))
+        assert found or name in MADE_BY_A_RUN or name.startswith(("runs/", "hosts")), name
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_are_there_with_their_flags(page):
+    for program, words in commands(page):
+        flags = {word.partition("=")[0] for word in words if word.startswith("--")} - {
+            "--",
+            "--help",
+        }
+        others = {word for word in words if word.endswith(".py")}  # launch.py's own command
+        known = set().union(*map(flags_of, {program, *others}))
+        assert flags <= known, f"{program}: {sorted(flags - known)}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_flags_in_the_text_are_some_commands(page):
+    known = set().union(
+        *map(flags_of, ("train_cifar10.py", "evaluate.py", "export.py", "launch.py"))
+    )
+    for line in code(page):
+        if re.match(r"--[a-z]", line):
+            assert re.match(r"--[a-z-]+", line)[0] in known, line
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_models_presets_and_targets_are_known(page):
+    text = "\n".join(code(page))
+    for name in re.findall(r"--model ([a-z]\w+)", text):
+        assert name in {*models.list_models(), *models.ALIASES}, name
+    names = re.findall(r"--preset ([a-z][\w./-]*)", text)
+    assert {name for name in names if "/" not in name} <= set(PRESETS)
+    targets = re.findall(r"^([a-z]+):", read("Makefile"), re.M)
+    assert set(re.findall(r"^\s*make ([a-z]+)", text, re.M)) <= set(targets)
+
+
+def test_the_tables_of_models_have_their_counts():
+    rows = set()
+    for page in ("README.md", "docs/papers.md"):
+        rows |= set(re.findall(r"^\| `(\w+)`[^|]*\| ([\d,]+) \| ([\d,]+) M \|", read(page), re.M))
+    assert len(rows) > 12
+    for name, parameters, work in rows:
+        net = models.get_model(name)
+        assert models.count_parameters(net) == int(parameters.replace(",", "")), name
+        assert round(models.count_multiply_accumulates(net) / 1e6) == int(work.replace(",", ""))
+
+
+def test_the_readme_can_be_finished():
+    assert len(read("README.md").encode()) <= README_BYTES
