@@ -99,7 +99,7 @@ def flush_screen() -> OSError | None:
 def command_line(main: Callable[..., int | None]) -> Callable[..., int]:
     """Wrap a command's main, so that every end of it is an exit code and at most one line.
 
-    An `InputError` is told on stderr: 2. Ctrl-C: 130. A pipe that nobody reads any more ends it
+    An `InputError` is told on stderr, and so is a package that is missing: 2. Ctrl-C: 130. A pipe that nobody reads any more ends it
     quietly, as it ends `head`'s other writers: 141; output that cannot be written for another
     reason, such as a full disk, is told: 2. Stdout writes what its encoding lacks, such as a file's
     name that is no text, with backslashes, as stderr does.
@@ -128,6 +128,9 @@ def command_line(main: Callable[..., int | None]) -> Callable[..., int]:
             code = main(*args, **kwargs) or 0
         except InputError as error:
             tell(f"error: {error}")
+            code = 2
+        except ModuleNotFoundError as error:  # one that few commands need, so it is imported late
+            tell(f"error: this needs {error.name}: requirements/common.txt names the package")
             code = 2
         except KeyboardInterrupt:
             code = 128 + signal.SIGINT
