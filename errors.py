@@ -99,10 +99,10 @@ def flush_screen() -> OSError | None:
 def command_line(main: Callable[..., int | None]) -> Callable[..., int]:
     """Wrap a command's main, so that every end of it is an exit code and at most one line.
 
-    An `InputError` is told on stderr, and so is a package that is missing: 2. Ctrl-C: 130. A pipe that nobody reads any more ends it
-    quietly, as it ends `head`'s other writers: 141; output that cannot be written for another
-    reason, such as a full disk, is told: 2. Stdout writes what its encoding lacks, such as a file's
-    name that is no text, with backslashes, as stderr does.
+    An `InputError` is told on stderr, and so is a package that is not installed: 2. Ctrl-C: 130. A
+    pipe that nobody reads any more ends it quietly, as it ends `head`'s other writers: 141; output
+    that cannot be written for another reason, such as a full disk, is told: 2. Stdout writes what
+    its encoding lacks, such as a file's name that is no text, with backslashes, as stderr does.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def command_line(main: Callable[..., int | None]) -> Callable[..., int]:
             tell(f"error: {error}")
             code = 2
         except ModuleNotFoundError as error:  # one that few commands need, so it is imported late
-            tell(f"error: this needs {error.name}: requirements/common.txt names the package")
+            tell(f"error: {error.name} is missing: requirements/common.txt has the version to take")
             code = 2
         except KeyboardInterrupt:
             code = 128 + signal.SIGINT

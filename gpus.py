@@ -101,7 +101,7 @@ def find_gpus(library: str = "libcuda.so.1") -> list[Gpu]:
 
 
 def is_wheel() -> bool:
-    """Whether the MXNet installed is the wheel that `CAPABILITIES` is of: others hold other code."""
+    """Whether MXNet is the wheel that `CAPABILITIES` is read from: other builds hold other code."""
     try:
         return metadata.version(WHEEL) == VERSION
     except metadata.PackageNotFoundError:
