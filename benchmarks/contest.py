@@ -22,7 +22,7 @@ from typing import Any, Callable, Mapping, NamedTuple, Sequence
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-# As it is before runtime prepares this process for MXNet: a rival's threads wait as they would alone.
+# Before runtime prepares this process for MXNet: rivals prepare theirs as they do by themselves.
 _ENVIRONMENT = dict(os.environ)
 _PACKAGES = ("mxnet", "torch", "onnxruntime", "numpy")
 
