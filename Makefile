@@ -3,10 +3,18 @@
 # The first of these that is a Python from 3.8 to 3.13 is taken; beside those up to 3.11 MXNet runs
 # as it is, hence the order. `make PYTHON=python3.13 ...` asks for another.
 PYTHONS = python3.11 python3.12 python3.10 python3.13 python3.9 python3.8 python3 python
+BIN = .venv/bin
 
-# 1 installs MXNet for NVIDIA GPUs, 0 for the CPU: by default what this machine has a driver for.
+# 1 installs MXNet for NVIDIA GPUs, 0 for the CPU: by default the former where it can compute on one
+# of this machine's GPUs. Where there is no Python yet to ask (uv will bring it), a driver is enough.
 ifndef GPU
-GPU := $(shell if test -e /proc/driver/nvidia/version || nvidia-smi -L >/dev/null 2>&1; then echo 1; else echo 0; fi)
+GPUS := $(shell unset CUDA_VISIBLE_DEVICES; for python in $(BIN)/python $(or $(PYTHON),$(PYTHONS)); \
+	do $$python gpus.py 2>/dev/null && break; done)
+ifeq ($(GPUS),)
+GPU := $(shell if nvidia-smi -L >/dev/null 2>&1; then echo 1; else echo 0; fi)
+else
+GPU := $(if $(filter supported,$(GPUS)),1,0)
+endif
 endif
 REQUIREMENTS = $(if $(filter 1,$(GPU)),requirements/gpu.txt,requirements.txt)
 
@@ -15,7 +23,6 @@ INSTALLED = .venv/installed-$(notdir $(REQUIREMENTS))
 INSTALLED_DEV = .venv/installed-dev
 INSTALLED_NOTEBOOK = .venv/installed-notebook
 
-BIN = .venv/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
 VERSION = import sys; print("%d.%d" % sys.version_info[:2])
 FITS = import sys; sys.exit(not (3, 8) <= sys.version_info[:2] <= (3, 13))
@@ -61,6 +68,7 @@ endif
 endif
 
 $(INSTALLED): $(REQUIREMENTS) requirements/common.txt
+	$(info MXNet for $(if $(filter 1,$(GPU)),NVIDIA GPUs,the CPU)$(if $(GPUS),: $(GPUS)))
 	@rm -rf .venv; \
 	for python in $(or $(PYTHON),$(PYTHONS)); do \
 		if $$python -c '$(FITS)' 2>/dev/null; then \

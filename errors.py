@@ -99,10 +99,10 @@ def flush_screen() -> OSError | None:
 def command_line(main: Callable[..., int | None]) -> Callable[..., int]:
     """Wrap a command's main, so that every end of it is an exit code and at most one line.
 
-    An `InputError` is told on stderr: 2. Ctrl-C: 130. A pipe that nobody reads any more ends it
-    quietly, as it ends `head`'s other writers: 141; output that cannot be written for another
-    reason, such as a full disk, is told: 2. Stdout writes what its encoding lacks, such as a file's
-    name that is no text, with backslashes, as stderr does.
+    An `InputError` is told on stderr, and so is a package that is not installed: 2. Ctrl-C: 130. A
+    pipe that nobody reads any more ends it quietly, as it ends `head`'s other writers: 141; output
+    that cannot be written for another reason, such as a full disk, is told: 2. Stdout writes what
+    its encoding lacks, such as a file's name that is no text, with backslashes, as stderr does.
 
     Parameters
     ----------
@@ -129,10 +129,8 @@ def command_line(main: Callable[..., int | None]) -> Callable[..., int]:
         except InputError as error:
             tell(f"error: {error}")
             code = 2
-        except ModuleNotFoundError as error:  # predict.py and evaluate.py run without MXNet too
-            if error.name != "mxnet":
-                raise
-            tell("error: MXNet is not installed, and only ONNX files do without: see README.md")
+        except ModuleNotFoundError as error:  # one that few commands need, so it is imported late
+            tell(f"error: {error.name} is not installed: requirements.txt has the version to take")
             code = 2
         except KeyboardInterrupt:
             code = 128 + signal.SIGINT

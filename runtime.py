@@ -83,12 +83,17 @@ def physical_cores(root: str = "/") -> int:
 
 
 def set_threads() -> None:
-    """Let MXNet use every physical core, unless the user has set ``OMP_NUM_THREADS``.
+    """Let MXNet use every physical core, and none while it waits, unless the user has set that.
 
     MXNet supposes two hardware threads to a core and takes half of the processors: one of two
-    where there is no hyper-threading. It reads the variable once, when it is imported.
+    where there is no hyper-threading. OpenMP's threads by themselves spin where they wait for each
+    other, which takes from other processes the time that the slowest of them needs. Both variables
+    (``OMP_NUM_THREADS``; ``OMP_WAIT_POLICY``, which ``GOMP_SPINCOUNT`` stands in for too) are read
+    once, when MXNet is imported.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(physical_cores()))
+    if "GOMP_SPINCOUNT" not in os.environ:
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def has_bfloat16(root: str = "/") -> bool:

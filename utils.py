@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import stat
 import tempfile
@@ -18,6 +19,9 @@ from typing import Any, BinaryIO, Iterator, Mapping, Sequence
 import numpy as np
 
 from errors import InputError
+from gpus import find_gpus, is_wheel
+
+LOG = logging.getLogger("train")  # a run's log; outside of a run, warnings go to stderr
 
 
 def contexts(ctx: str, gpus: Sequence[int] = ()) -> list:
@@ -26,9 +30,10 @@ def contexts(ctx: str, gpus: Sequence[int] = ()) -> list:
     Parameters
     ----------
     ctx : str
-        ``cpu``, ``gpu``, or ``auto`` for a GPU if there is one, or if `gpus` names some.
+        ``cpu``, ``gpu``, or ``auto`` for a GPU if there is one that MXNet can compute on (else a
+        warning says why not), or if `gpus` names some.
     gpus : sequence of int
-        Device numbers; the first device if empty.
+        Device numbers; if empty, the first device that MXNet can compute on.
 
     Returns
     -------
@@ -37,22 +42,30 @@ def contexts(ctx: str, gpus: Sequence[int] = ()) -> list:
     Raises
     ------
     InputError
-        If a GPU is asked for that MXNet does not see.
+        If a GPU is asked for that MXNet does not see, or has no code for.
     """
     from runtime import mx
 
-    available = mx.context.num_gpus()
-    if ctx == "auto":
-        ctx = "gpu" if available or gpus else "cpu"
-    numbers = list(gpus) or [0]
-    if ctx == "cpu":
-        return [mx.cpu(number) for number in numbers]
-    if max(numbers) >= available:
-        raise InputError(
-            f"GPU {max(numbers)} is not there: MXNet sees {available}; use --ctx cpu, or install "
-            "requirements/gpu.txt on a machine with an NVIDIA driver"
-        )
-    return [mx.gpu(number) for number in numbers]
+    seen = mx.context.num_gpus()
+    if ctx == "cpu" or not (ctx == "gpu" or seen or gpus):
+        return [mx.cpu(number) for number in gpus or [0]]
+    unfit = {}
+    if is_wheel() or not seen:  # a build of another kind that sees them knows best what it can do
+        unfit = {gpu.number: gpu for gpu in find_gpus() if not gpu.supported}
+    fit = [number for number in range(seen) if number not in unfit]
+    if ctx == "auto" and not (gpus or fit):
+        LOG.warning("computing on the CPU: GPU 0 is %s, and %s", unfit[0], unfit[0].limit)
+        return [mx.cpu()]
+    for number in gpus or fit[:1] or [0]:
+        if number in unfit:
+            gpu, usable = unfit[number], f"--gpus {fit[0]}" if fit else "--ctx cpu"
+            raise InputError(f"GPU {number} is {gpu}, and {gpu.limit}: use {usable}")
+        if number >= seen:
+            raise InputError(
+                f"GPU {number} is not there: MXNet sees {seen}; use --ctx cpu, or install "
+                "requirements/gpu.txt on a machine with an NVIDIA driver"
+            )
+    return [mx.gpu(number) for number in gpus or fit[:1]]
 
 
 def to_device(array: np.ndarray, ctx: Any) -> Any:

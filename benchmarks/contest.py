@@ -22,6 +22,8 @@ from typing import Any, Callable, Mapping, NamedTuple, Sequence
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+# Before runtime prepares this process for MXNet: rivals prepare theirs as they do by themselves.
+_ENVIRONMENT = dict(os.environ)
 _PACKAGES = ("mxnet", "torch", "onnxruntime", "numpy")
 
 
@@ -105,7 +107,7 @@ def compete(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": str(count)},
+            env={**_ENVIRONMENT, "OMP_NUM_THREADS": str(count)},
         )
         # One after the other: warming up, too, wants the machine to itself.
         results[name] = _heard(running, name, results[name])

@@ -11,6 +11,7 @@ from typing import Any, Mapping, Sequence
 
 import numpy as np
 
+from errors import InputError
 from formats.description import describe
 from formats.portable import (
     check_agreement,
@@ -60,7 +61,7 @@ def export_onnx(
     Raises
     ------
     InputError
-        If it cannot be written, or does not agree with the net.
+        If it cannot be written, does not agree with the net, or onnx is too new for MXNet.
     """
     import onnx
     import onnxruntime
@@ -104,6 +105,11 @@ def _convert(symbol: Any, arrays: Mapping[str, Any]) -> Any:
             options = {"dynamic": True, "dynamic_input_shapes": [shape]}
             mxnet_onnx.export_model(symbol, values, [(1, *shape[1:])], np.float32, file, **options)
             model = onnx.load(file)
+    except ImportError as error:  # it says that there is no onnx, where a part of it has gone
+        raise InputError(
+            f"mxnet.onnx cannot use onnx {onnx.__version__}: requirements/common.txt has the "
+            "version to take"
+        ) from error
     finally:
         context.opset_imports = newest
     model.ir_version = _IR_VERSION

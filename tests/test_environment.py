@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from driver import H100, RTX_3090, build_driver
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -87,6 +88,7 @@ class Clone:
         for tool in ("sh", "rm", "touch", "sed", "expand"):
             (self.programs / tool).symlink_to(str(shutil.which(tool)))
         shutil.copy(ROOT / "Makefile", folder)
+        shutil.copy(ROOT / "gpus.py", folder)
         (folder / "requirements").mkdir()
         for name in PINS:
             (folder / name).write_text("")
@@ -96,11 +98,16 @@ class Clone:
         program.write_text(f"#!/bin/sh\n{script}\n")
         program.chmod(0o755)
 
-    def make(self, *arguments: str) -> subprocess.CompletedProcess:
+    def make(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
         return subprocess.run(
             [str(shutil.which("make")), *arguments],
             cwd=self.folder,
-            env={"PATH": str(self.programs), "HOME": str(self.folder)},
+            env={
+                "PATH": str(self.programs),
+                "HOME": str(self.folder),
+                "LD_LIBRARY_PATH": str(self.folder),
+                **environment,
+            },
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -110,7 +117,7 @@ class Clone:
 ENVIRONMENT = ".venv/installed-requirements.txt"
 REAL = f'exec "{sys.executable}" "$@"'
 SHIM = 'echo "pyenv: command not found" >&2; exit 127'
-TOO_OLD = 'case "$1" in -c) exit 1;; *) touch wrong;; esac'
+TOO_OLD = 'case "$1" in -c | gpus.py) exit 1;; *) touch wrong;; esac'
 WITHOUT_VENV = f'case "$1" in -m) exit 1;; *) {REAL};; esac'
 
 
@@ -181,8 +188,29 @@ def test_an_environment_is_built_once_and_again_when_the_pins_change(clone):
     assert "installing" in clone.make("-n", "PYTHON=python3.13", ENVIRONMENT).stdout
 
 
-def test_the_driver_decides_which_mxnet_is_installed(clone):
-    assert "-r requirements.txt" in clone.make("-n", "GPU=0", "train").stdout
-    assert "-r requirements/gpu.txt" in clone.make("-n", "GPU=1", "train").stdout
+GPU_BUILD, CPU_BUILD = "-r requirements/gpu.txt", "-r requirements.txt"
+
+
+def test_the_gpus_decide_which_mxnet_is_installed(clone):
+    clone.put("python3.11", SHIM)
+    clone.put("python3", REAL)
+    clone.put("nvidia-smi", "exit 0")  # there is a driver, says one who does not know libcuda
+    assert CPU_BUILD in clone.make("-n", "train").stdout
+    build_driver(clone.folder, H100, H100)
+    planned = clone.make("-n", "train").stdout
+    assert CPU_BUILD in planned
+    assert planned.startswith(
+        "MXNet for the CPU: GPU 0, 1: NVIDIA H100 80GB HBM3 (compute capability 9.0): unsupported, "
+    )
+    assert GPU_BUILD in clone.make("-n", "GPU=1", "train").stdout
+    build_driver(clone.folder, H100, RTX_3090)
+    assert GPU_BUILD in clone.make("-n", "train").stdout
+    assert CPU_BUILD in clone.make("-n", "GPU=0", "train").stdout
+    # An environment is for the machine, not for the devices of one job.
+    assert GPU_BUILD in clone.make("-n", "train", CUDA_VISIBLE_DEVICES="").stdout
+
+
+def test_before_there_is_a_python_to_ask_the_driver_decides(clone):
+    assert CPU_BUILD in clone.make("-n", "train").stdout
     clone.put("nvidia-smi", 'test "$1" = -L')
-    assert "-r requirements/gpu.txt" in clone.make("-n", "train").stdout
+    assert GPU_BUILD in clone.make("-n", "train").stdout

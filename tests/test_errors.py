@@ -53,6 +53,12 @@ def test_an_error_that_is_not_the_users_is_not_hidden():
         main()
 
 
+def test_a_missing_package_is_named(capsys):
+    assert command_line(lambda: importlib.import_module("onnxx.helper"))() == 2
+    line = "error: onnxx is missing: requirements/common.txt has the version to take\n"
+    assert capsys.readouterr().err == line
+
+
 @pytest.fixture
 def script(tmp_path):
     """Return what runs a command whose main is the given lines, in a process."""

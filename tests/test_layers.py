@@ -20,6 +20,7 @@ LAYERS = (
     "utils",
     "errors",
     "runtime",
+    "gpus",
 )
 
 

@@ -24,8 +24,8 @@ ROOT = Path(runtime.__file__).resolve().parent
 
 
 def run_python(code: str, folder: Path, check: bool = True, **environment: str):
-    """Run code in a new process that imports from a folder first and knows no OMP_NUM_THREADS."""
-    inherited = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
+    """Run code in a new process that imports from a folder first and knows nothing of OpenMP."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_"))}
     result = subprocess.run(
         [sys.executable, "-c", code],
         env={**inherited, "PYTHONPATH": str(folder), **environment},
@@ -49,13 +49,23 @@ def site(tmp_path):
 
 
 def test_importing_sets_the_threads_that_mxnet_reads():
-    code = "from runtime import mx; import os; print(mx.__version__, os.environ['OMP_NUM_THREADS'])"
-    assert run_python(code, ROOT).stdout.split() == ["1.9.1", str(runtime.physical_cores())]
+    code = "from runtime import mx; print(mx.__version__)"
+    result = run_python(code, ROOT, OMP_DISPLAY_ENV="VERBOSE")  # libgomp says what it has read
+    assert result.stdout == "1.9.1\n"
+    assert f"OMP_NUM_THREADS = '{runtime.physical_cores()}'" in result.stderr
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in result.stderr
 
 
 def test_the_users_number_of_threads_stays(site):
     code = "import runtime, os; print(os.environ['OMP_NUM_THREADS'])"
     assert run_python(code, site, OMP_NUM_THREADS="7").stdout == "7\n"
+
+
+@pytest.mark.parametrize("name", ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"])
+def test_how_the_user_lets_threads_wait_stays(site, name):
+    code = "import runtime, os; print(os.environ.get('OMP_WAIT_POLICY'), os.environ.get({!r}))"
+    policy = "7" if name == "OMP_WAIT_POLICY" else "None"
+    assert run_python(code.format(name), site, **{name: "7"}).stdout == f"{policy} 7\n"
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")

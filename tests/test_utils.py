@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import logging
+
 from runtime import mx
 
 import numpy as np
 import pytest
+from driver import H100, RTX_3090, build_driver
 
+import gpus
 import utils
 from errors import InputError
 
@@ -58,6 +63,70 @@ def test_devices():
         assert utils.contexts("auto") == [mx.cpu(0)]
         with pytest.raises(InputError, match="--ctx cpu"):
             utils.contexts("gpu", (0, 3))
+
+
+@pytest.fixture
+def machine(tmp_path_factory, monkeypatch):
+    """What puts GPUs into this machine, and a build of MXNet that sees them."""
+
+    def build(*devices, wheel=True, seen=None):
+        library = str(build_driver(tmp_path_factory.mktemp("driver"), *devices))
+        monkeypatch.setattr(utils, "find_gpus", lambda: gpus.find_gpus(library))
+        monkeypatch.setattr(utils, "is_wheel", lambda: wheel)
+        number = len(devices) if seen is None else seen
+        monkeypatch.setattr(mx.context, "num_gpus", lambda: number)
+
+    return build
+
+
+def test_a_gpu_that_the_wheel_has_no_code_for_is_refused_by_name(machine):
+    machine(H100)
+    message = r"^GPU 0 is NVIDIA H100 80GB HBM3 \(compute capability 9.0\).*use --ctx cpu$"
+    for ctx, numbers in [("gpu", ()), ("gpu", (0,)), ("auto", (0,))]:
+        with pytest.raises(InputError, match=message):
+            utils.contexts(ctx, numbers)
+    assert utils.contexts("cpu") == [mx.cpu()]
+
+
+@pytest.fixture
+def log(monkeypatch):
+    """What has been logged, as a stream."""
+    stream = io.StringIO()
+    monkeypatch.setattr(utils.LOG, "handlers", [logging.StreamHandler(stream)])
+    return stream
+
+
+def test_auto_takes_the_cpu_and_says_why_in_one_line(machine, log):
+    machine(H100)
+    assert utils.contexts("auto") == [mx.cpu()]
+    (warning,) = log.getvalue().splitlines()
+    assert warning.startswith("computing on the CPU: GPU 0 is NVIDIA H100")
+
+
+def test_of_different_gpus_those_that_work_are_used(machine, log):
+    machine(H100, RTX_3090, RTX_3090)
+    assert utils.contexts("auto") == utils.contexts("gpu") == [mx.gpu(1)]
+    assert utils.contexts("auto", (2, 1)) == [mx.gpu(2), mx.gpu(1)]
+    assert not log.getvalue()
+    with pytest.raises(InputError, match=r"GPU 0 is NVIDIA H100 .*use --gpus 1$"):
+        utils.contexts("gpu", (1, 0))
+    with pytest.raises(InputError, match="GPU 3 is not there: MXNet sees 3"):
+        utils.contexts("gpu", (1, 3))
+
+
+def test_another_build_than_the_wheel_is_not_refused(machine):
+    machine(H100, wheel=False)
+    assert utils.contexts("auto") == utils.contexts("gpu") == [mx.gpu(0)]
+
+
+def test_beside_the_cpu_build_the_gpu_build_is_recommended_only_where_it_works(machine):
+    machine(RTX_3090, wheel=False, seen=0)
+    assert utils.contexts("auto") == [mx.cpu()]
+    with pytest.raises(InputError, match=r"install requirements/gpu\.txt"):
+        utils.contexts("gpu")
+    machine(H100, wheel=False, seen=0)
+    with pytest.raises(InputError, match="GPU 0 is NVIDIA H100"):
+        utils.contexts("gpu")
 
 
 def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path, monkeypatch):

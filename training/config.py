@@ -128,7 +128,7 @@ class Config:
     accumulate: int = flag(1, "parts to compute a batch in, to save memory", int, 1)
 
     seed: int = flag(0, "of everything random", int, 0, 2**31 - 1)
-    ctx: str = flag("auto", "auto: a GPU if there is one", choices=("auto", "cpu", "gpu"))
+    ctx: str = flag("auto", "auto: a GPU if one can be used", choices=("auto", "cpu", "gpu"))
     gpus: tuple[int, ...] = flag(
         (), "device numbers, as in 0,1; also with --ctx cpu", integers, 0, 63
     )

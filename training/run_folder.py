@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib.util
 import json
 import logging
 import os
@@ -22,9 +23,7 @@ from typing import IO, Any, Mapping, Sequence
 from tqdm import tqdm
 
 from errors import InputError, flush_screen, printable
-from utils import one_line, to_json, write_atomically
-
-LOG = logging.getLogger("train")
+from utils import LOG, one_line, to_json, write_atomically
 
 
 class _Screen(logging.Handler):
@@ -75,6 +74,9 @@ class RunFolder:
             self._log = _File(path / "train.log")
         self._log.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         LOG.addHandler(self._log)
+        self._has_events = importlib.util.find_spec("tensorboardX") is not None
+        if not self._has_events:  # metrics.jsonl has the same numbers
+            LOG.warning("no TensorBoard events will be written: tensorboardX is not installed")
 
     @classmethod
     def create(cls, path: Path) -> RunFolder:
@@ -139,6 +141,8 @@ class RunFolder:
 
     def write_events(self, epoch: Mapping[str, Any]) -> None:
         """Add an epoch's numbers to TensorBoard's events; the first call hides older ones of it."""
+        if not self._has_events:
+            return
         if self._writer is None:
             from tensorboardX import SummaryWriter
 

@@ -140,7 +140,7 @@ def test_an_onnx_file_needs_onnxruntime_numpy_and_pillow_alone(finished_run, fol
     assert done.stderr.startswith("error: there is no cifar10 in ")
     done = run("predict.py", "resnet20", folder)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "MXNet is not installed" in done.stderr
+    assert "mxnet is not installed" in done.stderr
 
 
 def test_stdin_keeps_its_place_among_files(finished_run, folder, capsys, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 
 from runtime import mx
 
@@ -260,3 +261,11 @@ def test_what_is_no_run_is_refused_in_one_line(tmp_path, capsys):
         (tmp_path / "config.json").write_text(text)
         assert export.main([str(tmp_path)]) == 2
         assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_an_onnx_without_what_mxnet_takes_from_it_is_told(tmp_path, monkeypatch):
+    monkeypatch.delattr(onnx, "mapping", raising=False)
+    monkeypatch.setitem(sys.modules, "onnx.mapping", None)  # as from 1.19 on
+    with pytest.raises(InputError, match=r"cannot use onnx \d.*requirements/common\.txt"):
+        export_onnx(small_net(), tmp_path / "model.onnx", *ABOUT)
+    assert not list(tmp_path.iterdir())

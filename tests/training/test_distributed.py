@@ -75,7 +75,8 @@ def test_workers_of_one_machine_share_its_cores(tmp_path):
         f"import os, sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "from runtime import mx\n"
         "kvstore = mx.kv.create('dist_sync')\n"
-        "print('threads', os.environ['OMP_NUM_THREADS'], flush=True)\n"
+        # In one piece: both workers write to one pipe.
+        "os.write(1, f\"threads {os.environ['OMP_NUM_THREADS']}\\n\".encode())\n"
     )
     code, output = finish(start("--workers", 2, "--", script, env={"OMP_NUM_THREADS": None}))
     assert code == 0, output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -111,3 +112,14 @@ def test_the_environment_is_described():
     assert found["versions"]["mxnet"].startswith("1.9")
     assert set(found["host"]) == {"name", "system", "processors", "threads"}
     json.dumps(found)
+
+
+def test_a_run_goes_on_without_tensorboardx(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    log_to_screen()
+    folder = RunFolder.create(tmp_path / "run")
+    for epoch in (1, 2):
+        folder.write_events({"epoch": epoch, "train_loss": 1.0})
+    folder.close()
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line == "no TensorBoard events will be written: tensorboardX is not installed"
