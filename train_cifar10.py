@@ -31,8 +31,9 @@ from formats.weights import set_parameters
 from inference.logits import evaluate_net
 from inference.trained import run_facts
 from training.checkpoints import Checkpoints
-from training.config import Config, parse_args
+from training.config import Config
 from training.distributed import Workers
+from training.flags import parse_args
 from training.naming import new_folder
 from training.optimisation import loss_scale_state, loss_scaler, precision, train_step
 from training.pace import Pace, duration
