@@ -23,6 +23,7 @@ SCRIPTS = (
     "launch",
     "models.__main__",
     "figures.__main__",
+    "figures.summary",
     "inference.old_checkpoints",
     "inference.publish",
     "predict",
@@ -107,8 +108,11 @@ def closed_pipe():
     os.close(writer)
 
 
+HELP = "import errors; errors.Parser().parse_args(['--help'])"
+
+
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize("lines", ["print(1)", "print('x' * 100_000)"])
+@pytest.mark.parametrize("lines", ["print(1)", "print('x' * 100_000)", HELP])
 def test_output_that_nobody_reads_ends_a_command_quietly(script, closed_pipe, lines, unbuffered):
     result = script(lines, stdout=closed_pipe, PYTHONUNBUFFERED=unbuffered)
     assert (result.returncode, result.stderr) == (128 + signal.SIGPIPE, "")
