@@ -77,6 +77,15 @@ class Result(NamedTuple):
         """The median step, in seconds; infinite if it failed."""
         return statistics.median(self.seconds) if self.seconds else float("inf")
 
+    def rates(self, batch: int) -> list[float]:
+        """Return images/s, one a round, of steps of so many images."""
+        return [batch / seconds for seconds in self.seconds]
+
+    def against(self, rival: Result) -> str:
+        """Return how many times as fast as a rival it was, round by round."""
+        pairs = [b / a for a, b in zip(self.seconds, rival.seconds)]
+        return spread(pairs, 2) if pairs else ""
+
 
 def compete(
     commands: Mapping[str, Sequence[str]],

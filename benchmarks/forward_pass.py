@@ -122,9 +122,7 @@ def main() -> None:
                 if result.fault:
                     rows.append([*row, result.fault[:40], "", ""])
                     continue
-                pairs = [b / a for a, b in zip(result.seconds, results[rival].seconds)]
-                rates = spread([batch / seconds for seconds in result.seconds])
-                ratio = spread(pairs, 2) if pairs else ""
+                rates, ratio = spread(result.rates(batch)), result.against(results[rival])
                 rows.append([*row, rates, f"{result.peak_mb:.0f}", ratio])
     print(table(("net", "batch", "form", "images/s", "peak MB", "× best PyTorch"), rows))
 

@@ -49,11 +49,10 @@ def measure(model: str, batch: int, mode: str, arguments: argparse.Namespace) ->
 
 def describe(model: str, batch: int, mode: str, result: Result) -> dict[str, Any]:
     """Return a row for a file: numbers, or why there are none."""
-    rates = [batch / seconds for seconds in result.seconds]
     row: dict[str, Any] = {"model": model, "batch_size": batch, "mode": mode}
     if result.fault:
         return {**row, "fault": result.fault}
-    return {**row, "images_per_second": rates, "peak_mb": round(result.peak_mb)}
+    return {**row, "images_per_second": result.rates(batch), "peak_mb": round(result.peak_mb)}
 
 
 def positive(text: str) -> int:

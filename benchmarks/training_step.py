@@ -227,14 +227,13 @@ def main() -> None:
             if result.fault:
                 rows.append([net, name, result.fault[:40], "", "", "", ""])
                 continue
-            rates = [BATCH / seconds for seconds in result.seconds]
+            rates = result.rates(BATCH)
             flops = gigaflops(*NETS[net]) * statistics.median(rates)
-            pairs = [b / a for a, b in zip(result.seconds, results[rival].seconds)]
             rows.append(
                 [
                     *(net, name, spread(rates)),
                     *(f"{flops:.0f}", f"{100 * flops / peak:.0f} %", f"{result.peak_mb:.0f}"),
-                    spread(pairs, 2) if pairs else "",
+                    result.against(results[rival]),
                 ]
             )
         print(table(HEADER, [row for row in rows if row[0] == net]), flush=True)

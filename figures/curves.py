@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import threading
 from pathlib import Path
 from typing import Any, Callable, Iterator, Sequence
@@ -42,7 +43,7 @@ def read_history(run_dir: str | Path) -> list[dict[str, Any]]:
         If there is no such file, or a line of it is no epoch.
     """
     path = Path(run_dir) / "metrics.jsonl"
-    if not path.exists():
+    if not os.path.exists(path):
         raise InputError(f"{path} is not there; is it a run folder?")
     lines = read_regular(path, _MAX_BYTES).splitlines()
     history = []

@@ -14,6 +14,8 @@ from errors import InputError, Parser, command_line, printable, tell  # isort: s
 import csv
 import io
 import json
+import math
+import os
 import statistics
 import sys
 from dataclasses import dataclass, field
@@ -28,12 +30,11 @@ from datasets.preview import caption
 from figures.curves import read_history
 from figures.style import curve_style, new_figure, save
 from training.config import Config
+from training.recipes import OWN
 from training.run_folder import read_config, read_json
 from utils import table, write_atomically
 
-# Where a run came from, where its files are, and what it says on the way: nothing that it learns.
-_ELSEWHERE = ("preset", "name", "run_dir", "resume", "data_dir", "log_interval")
-_IGNORED = (*_ELSEWHERE, "checkpoint_minutes", "seed")
+_IGNORED = (*OWN, "data_dir", "log_interval", "checkpoint_minutes", "seed")
 _LONGEST = 80  # letters of a row's name in the picture
 HEADER = (
     *("model", "settings", "seeds", "test error, %", "of each seed, %", "training error, %"),
@@ -105,12 +106,12 @@ def read_run(path: Path) -> RunFacts:
     data = described.get("data")  # the same name may stand for other images
     settings["data"] = str(data.get("fingerprint"))[:8] if isinstance(data, dict) else ""
     settings.update({name: str(described.get(name))[:20] for name in ("precision", "workers")})
-    history = read_history(path) if (path / "metrics.jsonl").exists() else []
+    history = read_history(path) if os.path.exists(path / "metrics.jsonl") else []
     for line in history:
         _number(line, "train_acc", path / "metrics.jsonl")
     size = _number(described, "parameters", path / "config.json")
     facts = (path, settings, config.seed, config.epochs, size, history)
-    if not (path / "results.json").exists():
+    if not os.path.exists(path / "results.json"):
         return RunFacts(*facts)
     results = read_json(path / "results.json")
     accuracy, seconds = (
@@ -132,7 +133,7 @@ def group(runs: Sequence[RunFacts]) -> list[Row]:
     names = list(runs[0].settings)
     differing = [name for name in names if len({_text(run, name) for run in runs}) > 1]
     rows: dict[str, Row] = {}
-    pairs = sorted(zip(keys, runs), key=lambda pair: not pair[1].finished)
+    pairs = sorted(zip(keys, runs), key=lambda pair: (not pair[1].finished, pair[1].seed))
     for key in dict.fromkeys(keys):
         run = runs[keys.index(key)]
         told = (f"{name}={_text(run, name)}" for name in differing if name != "model")
@@ -206,7 +207,7 @@ def plot(rows: Sequence[Row], out: str | Path | None = None) -> figures.Figure:
             {
                 line["epoch"]: 100 * (1 - line["val_acc"])
                 for line in run.history
-                if "val_acc" in line
+                if math.isfinite(line.get("val_acc", math.nan))
             }
             for run in runs
         ]
@@ -214,7 +215,7 @@ def plot(rows: Sequence[Row], out: str | Path | None = None) -> figures.Figure:
         if not epochs:
             continue
         errors = np.array([[curve[epoch] for epoch in epochs] for curve in curves])
-        name = caption(row.settings or row.model, _LONGEST)
+        name = caption(f"{row.model} {row.settings}".strip(), _LONGEST)
         state = f"{len(curves)} seed{'s' * (len(curves) > 1)}{'' if row.finished else ', running'}"
         look = curve_style(number)
         axes.plot(epochs, errors.mean(axis=0), label=f"{name} ({state})", linewidth=2, **look)
@@ -241,8 +242,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--plot", metavar="FILE", help="draw validation errors, to .png or .pdf")
     arguments = parser.parse_args(argv)
     runs = []
-    for path in dict.fromkeys(path.resolve() for path in arguments.run_dirs):
-        if (path / "config.json").exists():
+    for path in {os.path.realpath(path): path for path in arguments.run_dirs}.values():
+        if os.path.exists(path / "config.json"):
             runs.append(read_run(path))
         else:
             tell(f"{path} holds no run (there is no config.json): left out")

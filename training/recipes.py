@@ -10,7 +10,7 @@ from errors import InputError, nearest
 from training.run_folder import read_json
 
 # What the recipe of one run does not say of another: where it came from, and where it went.
-_OWN = ("preset", "name", "run_dir", "resume")
+OWN = ("preset", "name", "run_dir", "resume")
 
 
 class Preset(NamedTuple):
@@ -103,7 +103,7 @@ def _family(model: str) -> tuple[str, int]:
 
 
 def read_recipe(preset: str) -> dict[str, Any]:
-    """Return the settings of a preset, or of a JSON file.
+    """Return the settings of a named preset, or of a JSON file.
 
     The file is a run's ``config.json`` or an object of such settings, which may build on a named
     preset. A run's name, folder and preset are its own and left out.
@@ -135,7 +135,7 @@ def read_recipe(preset: str) -> dict[str, Any]:
     if base not in ["", *PRESETS]:
         raise _unknown_preset(base, f"{preset}: ")
     values = {**(PRESETS[base].values if base else {}), **values}
-    return {name: value for name, value in values.items() if name not in _OWN}
+    return {name: value for name, value in values.items() if name not in OWN}
 
 
 def _unknown_preset(preset: Any, where: str) -> InputError:

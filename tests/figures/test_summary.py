@@ -73,7 +73,7 @@ def test_the_picture_is_the_mean_in_a_band_of_the_finished_seeds(runs, tmp_path)
     assert (tmp_path / "runs.png").stat().st_size > 5000
     first, second = axes.lines
     np.testing.assert_allclose(first.get_ydata(), [75, 75])
-    assert first.get_label() == "lr=0.05 (2 seeds)"
+    assert first.get_label() == "resnet20_sd lr=0.05 (2 seeds)"
     assert second.get_color() != first.get_color()
     (band,) = axes.collections
     assert set(band.get_paths()[0].vertices[:, 1].round(6)) == {70, 80}
