@@ -41,6 +41,9 @@ class Parser(argparse.ArgumentParser):
             options.setdefault("prog", f"python -m {spec.name.replace('.__main__', '')}")
         super().__init__(**options)
 
+    def print_help(self, file: Any = None) -> None:
+        print(self.format_help(), end="", file=file)  # argparse keeps a failure to itself
+
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message} (--help lists the flags)")
 

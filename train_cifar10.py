@@ -3,6 +3,7 @@
     python train_cifar10.py --model densenet                  # the paper's recipe on CIFAR-10
     python train_cifar10.py --dataset shapes --preset quick   # minutes on a CPU, no download
     python train_cifar10.py --resume runs/NAME                # goes on as if never stopped
+    python train_cifar10.py --preset runs/NAME/config.json --seed 1    # the same, another seed
 
 Exit codes: 0 done; 2 wrong usage or unusable input; 3 diverged; 129, 130 or 143 stopped by SIGHUP,
 SIGINT or SIGTERM with a checkpoint saved.
@@ -31,8 +32,9 @@ from formats.weights import set_parameters
 from inference.logits import evaluate_net
 from inference.trained import run_facts
 from training.checkpoints import Checkpoints
-from training.config import Config, parse_args
+from training.config import Config
 from training.distributed import Workers
+from training.flags import parse_args
 from training.naming import new_folder
 from training.optimisation import loss_scale_state, loss_scaler, precision, train_step
 from training.pace import Pace, duration

@@ -37,20 +37,23 @@ def serve(step: Callable[[], Any], warm_up: int = 2) -> None:
     warm_up : int, default 2
         Steps to take first.
     """
+    start_mb = _peak_mb()
     for _ in range(warm_up):
         step()
-    _answer(ready=True)
+    _answer(start_mb=start_mb)
     for line in sys.stdin:
         start = time.perf_counter()
         for _ in range(int(line)):
             step()
-        seconds = time.perf_counter() - start
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        _answer(seconds=seconds, peak_mb=peak)
+        _answer(seconds=time.perf_counter() - start)
 
 
 def _answer(**facts: Any) -> None:
-    print("contest " + json.dumps(facts), flush=True)
+    print("contest " + json.dumps({**facts, "peak_mb": _peak_mb()}), flush=True)
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 class Result(NamedTuple):
@@ -60,20 +63,30 @@ class Result(NamedTuple):
     ----------
     seconds : list of float
         A step's, one a round; empty if it failed.
-    peak_mb : float
-        Largest resident memory of its process.
+    start_mb, peak_mb : float
+        Largest resident memory of its process: before its first step, and in all.
     fault : str
         The last line that it printed before it failed, or "".
     """
 
     seconds: list[float]
-    peak_mb: float
-    fault: str
+    start_mb: float = 0.0
+    peak_mb: float = 0.0
+    fault: str = ""
 
     @property
     def median(self) -> float:
         """The median step, in seconds; infinite if it failed."""
         return statistics.median(self.seconds) if self.seconds else float("inf")
+
+    def rates(self, batch: int) -> list[float]:
+        """Return images/s, one a round, of steps of so many images."""
+        return [batch / seconds for seconds in self.seconds]
+
+    def against(self, rival: Result) -> str:
+        """Return how many times as fast as a rival it was, round by round."""
+        pairs = [b / a for a, b in zip(self.seconds, rival.seconds)]
+        return spread(pairs, 2) if pairs else ""
 
 
 def compete(
@@ -98,7 +111,7 @@ def compete(
     dict of str to Result
     """
     running = {}
-    results = {name: Result([], 0.0, "") for name in commands}
+    results = {name: Result([]) for name in commands}
     for name, command in commands.items():
         count = (threads or {}).get(name, cores())
         running[name] = subprocess.Popen(
@@ -133,10 +146,10 @@ def _heard(
         if line.startswith("contest "):
             facts = json.loads(line[len("contest ") :])
             taken = [facts["seconds"] / steps] if "seconds" in facts else []
-            return Result(result.seconds + taken, max(result.peak_mb, facts.get("peak_mb", 0)), "")
+            start = facts.get("start_mb", result.start_mb)
+            return Result(result.seconds + taken, start, facts["peak_mb"])
     code = running.pop(name).wait()
-    fault = f"ended by signal {-code}" if code < 0 else line
-    return Result([], result.peak_mb, fault)
+    return Result([], fault=f"ended by signal {-code}" if code < 0 else line)
 
 
 def cores() -> int:
@@ -146,8 +159,8 @@ def cores() -> int:
     return physical_cores()
 
 
-def describe_machine() -> str:
-    """Return processor, system and versions in one line."""
+def describe_machine(threads: int | None = None) -> str:
+    """Return processor, threads (those of `cores` by default), system and versions in one line."""
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     for line in info.read_text().splitlines() if info.exists() else ():
@@ -161,19 +174,8 @@ def describe_machine() -> str:
         except metadata.PackageNotFoundError:
             continue
     python = f"Python {platform.python_version()}"
-    return f"{model}, {cores()} threads, {platform.system()}; {python}, {', '.join(versions)}"
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Return rows as a Markdown table, numbers to the right."""
-    texts = [[str(cell) for cell in row] for row in (header, *rows)]
-    widths = [max(len(row[i]) for row in texts) for i in range(len(header))]
-    lines = [
-        "| " + " | ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) + " |"
-        for row in texts
-    ]
-    rule = "|" + "|".join(["-" * (widths[0] + 2), *("-" * (w + 1) + ":" for w in widths[1:])]) + "|"
-    return "\n".join([lines[0], rule, *lines[1:]])
+    machine = f"{model}, {threads or cores()} threads, {platform.system()}"
+    return f"{machine}; {python}, {', '.join(versions)}"
 
 
 def spread(values: Sequence[float], digits: int = 1) -> str:

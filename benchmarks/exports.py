@@ -29,7 +29,7 @@ from mxnet.gluon import nn
 
 import compiler
 import models
-from errors import InputError
+from errors import InputError, command_line
 from formats import onnx_export, portable, symbol_export
 from inference.metrics import softmax
 from utils import Normaliser
@@ -100,6 +100,7 @@ def compare(name: str) -> str:
     return f"{name:32} {differences} {worst:13.1e} {largest:13.3g}"
 
 
+@command_line
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description="Compare every model with its exports.")
@@ -116,4 +117,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

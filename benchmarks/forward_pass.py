@@ -16,21 +16,23 @@ import tempfile
 from pathlib import Path
 from typing import Any, Callable
 
-from contest import ROOT, compete, cores, describe_machine, serve, spread, table
+from contest import compete, cores, describe_machine, serve, spread
 from training_step import LAYOUTS, NETS
 
-sys.path.insert(0, str(ROOT))
+from errors import command_line
+from utils import table
 
 
-def ours(batch: int, family: str, options: dict[str, Any]) -> Callable[[], None]:
-    """Return one pass of this project's net."""
+def ours(batch: int, family: str, options: dict[str, Any], amp: bool = False) -> Callable[[], None]:
+    """Return one pass of this project's net; in bfloat16, as training validates it, if `amp`."""
     from runtime import mx
 
     import compiler
 
     net, images = _net(family, options), mx.nd.random.normal(shape=(batch, 3, 32, 32))
-    compiler.hybridize(net)
-    net = compiler.freeze(net, [mx.cpu()])
+    compiler.hybridize(net, bfloat16=amp)
+    if not amp:
+        net = compiler.freeze(net, [mx.cpu()])
     return lambda: net(images).wait_to_read()
 
 
@@ -71,9 +73,8 @@ def pytorch(layout: str, batch: int, family: str, options: dict[str, Any]) -> Ca
     import torch
 
     torch.set_num_threads(cores())
-    form = torch.channels_last if "channels_last" in layout else torch.contiguous_format
-    net: Any = {"resnet": pytorch_nets.ResNet, "densenet": pytorch_nets.DenseNet}[family](**options)
-    net = net.eval().to(memory_format=form)
+    net, form = pytorch_nets.build(family, options, layout)
+    net.eval()
     images = torch.randn(batch, 3, 32, 32).to(memory_format=form)
 
     def step() -> None:
@@ -92,6 +93,7 @@ def contender(name: str, net: str, batch: int) -> None:
         serve({"ours": ours, "onnxruntime": onnx}[name](batch, family, options))
 
 
+@command_line
 def main() -> None:
     """Compare, or, with ``--contender``, be one of those compared."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -120,12 +122,10 @@ def main() -> None:
                 if result.fault:
                     rows.append([*row, result.fault[:40], "", ""])
                     continue
-                pairs = [b / a for a, b in zip(result.seconds, results[rival].seconds)]
-                rates = spread([batch / seconds for seconds in result.seconds])
-                ratio = spread(pairs, 2) if pairs else ""
+                rates, ratio = spread(result.rates(batch)), result.against(results[rival])
                 rows.append([*row, rates, f"{result.peak_mb:.0f}", ratio])
     print(table(("net", "batch", "form", "images/s", "peak MB", "× best PyTorch"), rows))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -20,9 +20,11 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
-from contest import ROOT, cores, describe_machine, spread, table
+from contest import cores, describe_machine, spread
+from training_step import gluon_step
 
-sys.path.insert(0, str(ROOT))
+from errors import command_line
+from utils import table
 
 BATCH = 128
 MEAN, STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)
@@ -129,21 +131,12 @@ def rate(pipeline: str, workers: int, count: int) -> float:
 
 def waiting(model: str, steps: int) -> float:
     """Return the share of training that passes in waiting for batches."""
-    from runtime import mx
-
     import compiler
     import models
-    from training.config import make_config
-    from training.distributed import Workers
-    from training.optimisation import make_trainer, train_step
-    from utils import Normaliser
 
-    config = make_config(model=model, batch_size=BATCH)
-    ctx = [mx.cpu()]
     net = models.get_model(model)
-    models.initialize(net, ctx, 0)
     compiler.hybridize(net)
-    trainer = make_trainer(net, config, ctx, Workers("device"))
+    train = gluon_step(net, BATCH)
     batches = our_loader(_images(BATCH * (steps + 3))).epoch(0)
     waited = start = 0.0
     for step in range(steps + 3):
@@ -152,11 +145,11 @@ def waiting(model: str, steps: int) -> float:
         before = time.perf_counter()
         images, targets = next(batches)
         waited += time.perf_counter() - before
-        train_step(net, trainer, images, targets, Normaliser(MEAN, STD), ctx, config)
-        mx.nd.waitall()  # or the queue, which is short, would hide the wait
+        train(images, targets)  # to its end: the queue, which is short, would hide the wait
     return waited / (time.perf_counter() - start)
 
 
+@command_line
 def main() -> None:
     """Compare, or, with ``--pipeline``, be one of those compared."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -204,4 +197,4 @@ def _run(flags: list[str], interpreter: str | None = None) -> float | None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

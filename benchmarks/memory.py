@@ -14,43 +14,27 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import resource
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-from contest import ROOT, cores, describe_machine, table
+from contest import compete, describe_machine, serve
 from training_step import BATCH, gluon_step
 
-sys.path.insert(0, str(ROOT))
+from errors import command_line
+from utils import table
 
 FORMS = ("plain", "efficient")
 
 
-def measure(model: str, depth: int, form: str, steps: int) -> None:
-    """Take steps and print peak memory in MB, that of the activations, and seconds a step."""
+def contender(model: str, depth: int, form: str) -> None:
+    """Take training steps when told to."""
     import compiler
     import models
 
     net = models.get_model(model, depth=depth, memory_efficient=form == "efficient")
     compiler.hybridize(net)
-    step = gluon_step(net)
-    before = _peak()
-    for _ in range(2):
-        step()
-    seconds = []
-    for _ in range(steps):
-        start = time.perf_counter()
-        step()
-        seconds.append(time.perf_counter() - start)
-    print(json.dumps([_peak(), _peak() - before, sorted(seconds)[len(seconds) // 2]]))
-
-
-def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    serve(gluon_step(net))
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
@@ -89,6 +73,7 @@ def fit(rows: list[dict[str, Any]], form: str) -> str:
     )
 
 
+@command_line
 def main() -> None:
     """Measure every depth and form, or, with ``--form``, one of them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -100,28 +85,24 @@ def main() -> None:
     parser.add_argument("--form", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.form:
-        measure(arguments.model, arguments.depths[0], arguments.form, arguments.steps)
+        contender(arguments.model, arguments.depths[0], arguments.form)
         return
     print(f"{describe_machine()}; {arguments.model}, batch {BATCH}", flush=True)
     rows = []
     for depth in arguments.depths:
         for form in (form for form in FORMS if form in arguments.forms):
             flags = ["--model", arguments.model, "--depths", str(depth), "--form", form]
-            output = subprocess.run(
-                [sys.executable, str(Path(__file__)), *flags, "--steps", str(arguments.steps)],
-                check=True,
-                stdout=subprocess.PIPE,
-                text=True,
-                env={**os.environ, "OMP_NUM_THREADS": str(cores())},
-            ).stdout
-            peak, activations, seconds = json.loads(output.splitlines()[-1])
+            command = [str(Path(__file__)), *flags]
+            result = compete({form: command}, rounds=arguments.steps, steps=1)[form]
+            if result.fault:
+                raise SystemExit(f"{form} at depth {depth}: {result.fault}")
             rows.append(
                 {
                     "depth": depth,
                     "form": form,
-                    "peak_mb": round(peak),
-                    "activation_mb": round(activations),
-                    "step_seconds": round(seconds, 3),
+                    "peak_mb": round(result.peak_mb),
+                    "activation_mb": round(result.peak_mb - result.start_mb),
+                    "step_seconds": round(result.median, 3),
                 }
             )
             print(rows[-1], flush=True)
@@ -149,4 +130,4 @@ def _ratios(rows: list[dict[str, Any]]) -> list[list[str]]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -105,6 +105,14 @@ class ResNet(nn.Module):
         return self.output(self.features(x).mean((2, 3)))
 
 
+def build(family, options, layout):
+    """Return a net of a family, ``resnet`` or ``densenet``, in a layout by name, and its format."""
+    torch.manual_seed(0)
+    form = torch.channels_last if "channels_last" in layout else torch.contiguous_format
+    net = {"resnet": ResNet, "densenet": DenseNet}[family](**options)
+    return net.to(memory_format=form), form
+
+
 def copy_weights(gluon_net, torch_net):
     """Copy parameters and running statistics from a Gluon net into its PyTorch twin, by position.
 

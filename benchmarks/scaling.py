@@ -12,55 +12,37 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
-import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from contest import ROOT, cores, describe_machine, spread
+from training_step import gluon_step
+
+from errors import command_line
+from utils import table
 
 WARM_UP = 3
 
 
 def measure(model: str, kvstore: str, devices: int, batch_size: int, steps: int) -> None:
     """Take steps as this process and its fellows, and print images/s over all of them."""
-    from runtime import mx
-
-    import numpy as np
-
     import compiler
     import models
-    from training.config import make_config
     from training.distributed import Workers
-    from training.optimisation import make_trainer, train_step
-    from utils import Normaliser
 
     workers = Workers(kvstore)
-    config = make_config(model=model, batch_size=batch_size, kvstore=kvstore)
-    ctx = [mx.cpu(number) for number in range(devices)]
-    net = models.get_model(model)
-    models.initialize(net, ctx, 0)
-    compiler.hybridize(net)
-    trainer = make_trainer(net, config, ctx, workers)
-    share, rest = divmod(batch_size, workers.count * devices)
-    if rest:
+    if batch_size % (workers.count * devices):
         raise SystemExit(f"batch {batch_size} cannot be divided by {workers.count * devices}")
-    share *= devices
-    images = np.random.RandomState(workers.rank).randint(0, 256, (share, 3, 32, 32))
-    images = images.astype(np.uint8)
-    targets = np.eye(10, dtype=np.float32)[np.arange(share) % 10]
-    normaliser = Normaliser((120, 120, 120), (60, 60, 60))
-    start = 0.0
-    for step in range(WARM_UP + steps):
-        if step == WARM_UP:
-            mx.nd.waitall()
-            start = time.perf_counter()
-        models.draw_gates(net, 0, step)
-        train_step(net, trainer, images, targets, normaliser, ctx, config, step == 0)
-    mx.nd.waitall()
+    net = models.get_model(model)
+    compiler.hybridize(net)
+    step = gluon_step(net, batch_size, workers, devices)
+    for _ in range(WARM_UP):
+        step()
+    start = time.perf_counter()
+    for _ in range(steps):
+        step()
     if workers.rank == 0:
         print(f"images/s {steps * batch_size / (time.perf_counter() - start)}")
     workers.wait()
@@ -96,6 +78,7 @@ def run(arguments: argparse.Namespace, way: tuple[int, str, int, int]) -> float:
     return float(output.split("images/s ")[1])
 
 
+@command_line
 def main() -> None:
     """Compare, or, with ``--kvstore``, be one of the processes compared."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -115,20 +98,14 @@ def main() -> None:
             arguments.steps,
         )
         return
-    from runtime import mx, physical_cores
-
-    cores = physical_cores()
+    print(describe_machine())
     print(f"{arguments.model}, batch {arguments.batch_size}, {arguments.steps} steps a round")
-    print(f"{cores} cores, {platform.platform()}, MXNet {mx.__version__}")
-    rates: dict[str, list[float]] = {name: [] for name in ways(cores)}
+    rates: dict[str, list[float]] = {name: [] for name in ways(cores())}
     for _ in range(arguments.rounds):
-        for name, way in ways(cores).items():
+        for name, way in ways(cores()).items():
             rates[name].append(run(arguments, way))
-    print(f"{'':50}{'images/s':>10}{'spread':>16}")
-    for name, values in rates.items():
-        spread = f"{min(values):.1f} to {max(values):.1f}"
-        print(f"{name:50}{statistics.median(values):10.1f}{spread:>16}")
+    print(table(("", "images/s"), [[name, spread(values)] for name, values in rates.items()]))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

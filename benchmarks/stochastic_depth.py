@@ -11,16 +11,16 @@ and the stem's, the shortcuts' and the optimizer's on top.
 from __future__ import annotations
 
 import argparse
-import itertools
 import statistics
 import sys
 from pathlib import Path
 from typing import Callable
 
-from contest import ROOT, compete, describe_machine, serve, spread, table
+from contest import compete, describe_machine, serve, spread
 from training_step import BATCH, gluon_step
 
-sys.path.insert(0, str(ROOT))
+from errors import command_line
+from utils import table
 
 EPOCH = 45_000  # images, as in the paper: 5,000 of CIFAR-10's are held out
 
@@ -32,15 +32,10 @@ def training_step(depth: int, probability: float) -> Callable[[], None]:
 
     net = models.get_model("resnet110", depth=depth, final_survival_prob=probability)
     compiler.hybridize(net)
-    step, count = gluon_step(net), itertools.count()
-
-    def with_gates() -> None:
-        models.draw_gates(net, 0, next(count))
-        step()
-
-    return with_gates
+    return gluon_step(net)
 
 
+@command_line
 def main() -> None:
     """Compare, or, with ``--contender``, be one of those compared."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -77,4 +72,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -31,6 +31,7 @@ from typing import Any, Callable
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from errors import command_line  # noqa: E402
 from training.checkpoints import newest  # noqa: E402
 
 COMMAND = [sys.executable, str(ROOT / "tests" / "tiny_train.py")]
@@ -291,6 +292,7 @@ class Torture:
         return other.returncode, output
 
 
+@command_line
 def main() -> None:
     """Torture a run for a number of rounds and print what happened."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -311,4 +313,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

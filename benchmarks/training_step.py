@@ -16,6 +16,7 @@ passes' multiply-adds a step; the peak is the best of a few large matrix product
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import statistics
 import sys
@@ -23,9 +24,10 @@ import time
 from pathlib import Path
 from typing import Any, Callable
 
-from contest import ROOT, compete, cores, describe_machine, serve, spread, table
+from contest import compete, cores, describe_machine, serve, spread
 
-sys.path.insert(0, str(ROOT))
+from errors import command_line
+from utils import table
 
 BATCH = 64
 
@@ -71,8 +73,28 @@ def textbook(family: str, options: dict[str, Any]) -> Callable[[], None]:
     return gluon_step(net)
 
 
-def gluon_step(net: Any) -> Callable[[], None]:
-    """Return a step of a hybridized net's training, by the project's own code."""
+def gluon_step(
+    net: Any, batch: int = BATCH, workers: Any = None, devices: int = 1
+) -> Callable[..., None]:
+    """Return a step of a hybridized net's training, by the project's own code.
+
+    Parameters
+    ----------
+    net : HybridBlock
+        Without weights.
+    batch : int
+        Images, over all workers and devices together.
+    workers : training.distributed.Workers, optional
+        This process alone if omitted.
+    devices : int
+        CPU contexts.
+
+    Returns
+    -------
+    callable
+        Takes this worker's images and targets, or random ones if called without; returns when the
+        step is computed.
+    """
     from runtime import mx
 
     import numpy as np
@@ -83,16 +105,20 @@ def gluon_step(net: Any) -> Callable[[], None]:
     from training.optimisation import make_trainer, train_step
     from utils import Normaliser
 
-    config = make_config(model="densenet", batch_size=BATCH, lr=0.001)
-    ctx = [mx.cpu()]
+    workers = workers or Workers("device")
+    config = make_config(model="densenet", batch_size=batch, lr=0.001)
+    ctx = [mx.cpu(number) for number in range(devices)]
     models.initialize(net, ctx, seed=0)
-    trainer = make_trainer(net, config, ctx, Workers("device"))
-    rng = np.random.RandomState(0)
-    images = rng.randint(0, 256, (BATCH, 3, 32, 32)).astype(np.uint8)
-    targets = np.eye(10, dtype=np.float32)[rng.randint(0, 10, BATCH)]
+    trainer = make_trainer(net, config, ctx, workers)
+    rng = np.random.RandomState(workers.rank)
+    share = batch // workers.count
+    random_images = rng.randint(0, 256, (share, 3, 32, 32)).astype(np.uint8)
+    random_targets = np.eye(10, dtype=np.float32)[rng.randint(0, 10, share)]
     normaliser = Normaliser((120, 120, 120), (60, 60, 60))
+    count = itertools.count()
 
-    def step() -> None:
+    def step(images: Any = random_images, targets: Any = random_targets) -> None:
+        models.draw_gates(net, 0, next(count))
         train_step(net, trainer, images, targets, normaliser, ctx, config)
         mx.nd.waitall()
 
@@ -105,10 +131,7 @@ def pytorch(layout: str, family: str, options: dict[str, Any], amp: bool) -> Cal
     import torch
 
     torch.set_num_threads(cores())
-    torch.manual_seed(0)
-    net: Any = {"resnet": pytorch_nets.ResNet, "densenet": pytorch_nets.DenseNet}[family](**options)
-    form = torch.channels_last if "channels_last" in layout else torch.contiguous_format
-    net = net.to(memory_format=form)
+    net, form = pytorch_nets.build(family, options, layout)
     optimizer = torch.optim.SGD(
         net.parameters(), 0.001, momentum=0.9, nesterov=True, weight_decay=1e-4
     )
@@ -168,6 +191,7 @@ def contender(name: str, net: str, amp: bool) -> None:
         serve(ours(family, options, amp) if name == "ours" else textbook(family, options))
 
 
+@command_line
 def main() -> None:
     """Compare, or, with ``--contender``, be one of those compared."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -203,14 +227,13 @@ def main() -> None:
             if result.fault:
                 rows.append([net, name, result.fault[:40], "", "", "", ""])
                 continue
-            rates = [BATCH / seconds for seconds in result.seconds]
+            rates = result.rates(BATCH)
             flops = gigaflops(*NETS[net]) * statistics.median(rates)
-            pairs = [b / a for a, b in zip(result.seconds, results[rival].seconds)]
             rows.append(
                 [
                     *(net, name, spread(rates)),
                     *(f"{flops:.0f}", f"{100 * flops / peak:.0f} %", f"{result.peak_mb:.0f}"),
-                    spread(pairs, 2) if pairs else "",
+                    result.against(results[rival]),
                 ]
             )
         print(table(HEADER, [row for row in rows if row[0] == net]), flush=True)
@@ -221,4 +244,4 @@ def main() -> None:
 HEADER = ("net", "form", "images/s", "GFLOP/s", "of peak", "peak MB", "× best PyTorch")
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import threading
 from pathlib import Path
 from typing import Any, Callable, Iterator, Sequence
@@ -15,9 +16,12 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodF
 from datasets.preview import caption
 from errors import InputError
 from figures.style import DRAWING, curve_style, new_figure, save
+from utils import read_regular
 
 SPLITS = {"train": ("training", 1.0), "val": ("validation", 2.4)}  # names, widths of their curves
 _LONGEST = 40  # letters of a run's name
+_MAX_BYTES = 64 * 2**20
+_NO_EPOCH = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 def read_history(run_dir: str | Path) -> list[dict[str, Any]]:
@@ -39,17 +43,16 @@ def read_history(run_dir: str | Path) -> list[dict[str, Any]]:
         If there is no such file, or a line of it is no epoch.
     """
     path = Path(run_dir) / "metrics.jsonl"
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}; is it a run folder?") from error
+    if not os.path.exists(path):
+        raise InputError(f"{path} is not there; is it a run folder?")
+    lines = read_regular(path, _MAX_BYTES).splitlines()
     history = []
     for number, line in enumerate(lines, 1):
         try:
             epoch = json.loads(line)
             numbers = {key: float(value) for key, value in epoch.items() if value is not None}
             history.append({**numbers, "epoch": int(epoch["epoch"]), "lr": numbers["lr"]})
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        except _NO_EPOCH as error:
             raise InputError(f"{path}, line {number} is not an epoch: {error!r}") from error
     return history
 

@@ -1,4 +1,4 @@
-"""Print every model with its size, its work and its published error: `python -m models`."""
+"""Print models with their size, their work and their published error: `python -m models [NAME]`."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ from models import (
 @command_line
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the table."""
-    Parser(description="Print every model with its size, its work and its error.").parse_args(argv)
+    parser = Parser(description="Print models with their size, their work and their error.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="[all]")
+    names = parser.parse_args(argv).names
     print(f"{'model':32}{'parameters':>12}{'MACs':>10}  C10+ error of the papers")
-    for name in list_models():
+    for name in [ALIASES.get(name, name) for name in names] or list_models():
         net = get_model(name)
         _, _, error = REGISTRY.get(name, (None, None, None))
         macs = f"{count_multiply_accumulates(net) / 1e6:,.1f} M"
         published = "" if error is None else f"{error:.2f} %"
         print(f"{name:32}{count_parameters(net):>12,}{macs:>12}  {published}".rstrip())
-    for alias, name in ALIASES.items():
+    for alias, name in () if names else ALIASES.items():
         print(f"{alias} means {name}")
 
 

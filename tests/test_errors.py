@@ -23,6 +23,7 @@ SCRIPTS = (
     "launch",
     "models.__main__",
     "figures.__main__",
+    "figures.summary",
     "inference.old_checkpoints",
     "inference.publish",
     "predict",
@@ -55,7 +56,7 @@ def test_an_error_that_is_not_the_users_is_not_hidden():
 
 def test_a_missing_package_is_named(capsys):
     assert command_line(lambda: importlib.import_module("onnxx.helper"))() == 2
-    line = "error: onnxx is missing: requirements/common.txt has the version to take\n"
+    line = "error: onnxx is not installed: requirements.txt has the version to take\n"
     assert capsys.readouterr().err == line
 
 
@@ -113,8 +114,11 @@ def closed_pipe():
     os.close(writer)
 
 
+HELP = "import errors; errors.Parser().parse_args(['--help'])"
+
+
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize("lines", ["print(1)", "print('x' * 100_000)"])
+@pytest.mark.parametrize("lines", ["print(1)", "print('x' * 100_000)", HELP])
 def test_output_that_nobody_reads_ends_a_command_quietly(script, closed_pipe, lines, unbuffered):
     result = script(lines, stdout=closed_pipe, PYTHONUNBUFFERED=unbuffered)
     assert (result.returncode, result.stderr) == (128 + signal.SIGPIPE, "")

@@ -1,22 +1,19 @@
-"""Everything a run can be told: one frozen dataclass, one field a flag, and the table of recipes.
+"""Everything a run can be told: one frozen dataclass, one field a flag.
 
 Precedence, weakest first: the defaults of :class:`Config`, the preset, the flags given. Without
 ``--preset`` the model's family chooses it: the DenseNet paper's recipe for DenseNets, the
-stochastic-depth paper's for everything else.
+stochastic-depth paper's for everything else. `training.flags` reads the command line.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
 import re
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Callable, Iterable, Mapping
 
-from errors import InputError, Parser, nearest
-from training.recipes import PRESETS, default_preset
+from errors import InputError, nearest
+from training.recipes import default_preset, is_densenet, read_recipe
 
 # Passed on to `models.get_model` where they are set.
 MODEL_OPTIONS = (
@@ -51,11 +48,14 @@ def integers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(","))
 
 
-_KINDS: Mapping[Any, tuple[type, ...]] = {
-    str: (str,),
-    yes_no: (bool,),
-    **dict.fromkeys((int, integers), (int,)),
-    **dict.fromkeys((float, numbers), (int, float)),
+# What a reader's values are, and how a message calls them.
+_KINDS: Mapping[Any, tuple[tuple[type, ...], str]] = {
+    str: ((str,), "text"),
+    yes_no: ((bool,), "true or false"),
+    int: ((int,), "a whole number"),
+    float: ((int, float), "a number"),
+    integers: ((int,), "a list of whole numbers"),
+    numbers: ((int, float), "a list of numbers"),
 }
 
 
@@ -82,8 +82,6 @@ class Config:
     """
 
     model: str = flag("densenet", "what to train; python -m models lists the names")
-    preset: str = flag("", "a whole recipe (below); flags given beside it win")
-
     depth: int | None = flag(None, "depth instead of the model's own", int, 1, 2000)
     width: int | None = flag(None, "ResNet: times the channels of every layer", int, 1, 32)
     pool: bool = flag(False, "ResNet: conv and max pooling before each group; depth 11, 17, ...")
@@ -127,7 +125,6 @@ class Config:
     clip_grad: float = flag(0.0, "largest norm of the gradient; 0: do not clip", float)
     accumulate: int = flag(1, "parts to compute a batch in, to save memory", int, 1)
 
-    seed: int = flag(0, "of everything random", int, 0, 2**31 - 1)
     ctx: str = flag("auto", "auto: a GPU if one can be used", choices=("auto", "cpu", "gpu"))
     gpus: tuple[int, ...] = flag(
         (), "device numbers, as in 0,1; also with --ctx cpu", integers, 0, 63
@@ -137,6 +134,10 @@ class Config:
     deterministic: bool = flag(False, "repeatable bits on a GPU too, at some cost in speed")
     no_hybridize: bool = flag(False, "run the net imperatively, to debug it")
 
+    preset: str = flag(
+        "", "a recipe: a name (below) or a JSON file, as any run's config.json; flags beside it win"
+    )
+    seed: int = flag(0, "of everything random", int, 0, 2**31 - 1)
     run_dir: str = flag("runs", "folder of run folders")
     name: str = flag("", "the run's folder in it (default: net, data set and time)")
     resume: str | None = flag(None, "run folder: go on as if the run had never stopped")
@@ -146,7 +147,8 @@ class Config:
     def __post_init__(self) -> None:
         """Refuse what lies out of range or does not fit together."""
         for field in dataclasses.fields(self):
-            _check_field(field, getattr(self, field.name))
+            name = "--" + field.name.replace("_", "-")
+            _check_value(field, getattr(self, field.name), name)
         micro_batches = max(1, len(self.gpus)) * self.accumulate
         if self.batch_size % micro_batches:
             raise InputError(
@@ -180,33 +182,60 @@ class Config:
         InputError
             If a field is unknown, or a value does not fit.
         """
-        unknown = set(values) - {field.name for field in dataclasses.fields(cls)}
-        if unknown:
-            raise InputError(f"config.json: unknown settings {', '.join(sorted(unknown))}")
-        fields: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in values.items()
-        }
-        return cls(**fields)
+        _refuse_unknown(values, "config.json: ")
+        return cls(**{name: _from_json(value) for name, value in values.items()})
 
 
-def _check_field(field: dataclasses.Field, value: Any) -> None:
-    name = f"--{field.name.replace('_', '-')}"
+def _from_json(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _refuse_unknown(names: Iterable[str], where: str = "") -> None:
+    known = [field.name for field in dataclasses.fields(Config)]
+    unknown = [
+        f"unknown setting {name[:40]!r}:{nearest(name[:40], known)}"
+        for name in names
+        if name not in known
+    ]
+    if unknown:
+        raise InputError(where + "; ".join(unknown[:3]))
+
+
+def _check_value(field: dataclasses.Field, value: Any, name: str) -> None:
+    """Refuse a field's value of the wrong type or out of range; messages call the field `name`."""
     read, least, most = (field.metadata[key] for key in ("read", "least", "most"))
     choices = field.metadata["choices"]
     if value is None and field.default is None:
         return
-    kinds = (bool,) if isinstance(field.default, bool) else _KINDS[read]
+    kinds, wanted = _KINDS[yes_no if isinstance(field.default, bool) else read]
+    many = read in (integers, numbers)
     parts = value if isinstance(value, tuple) else (value,)
-    if isinstance(value, tuple) != (read in (integers, numbers)) or not all(
-        isinstance(part, kinds) and isinstance(part, bool) == (bool in kinds) for part in parts
-    ):
-        raise InputError(f"{name}: {value!r} is not a value for it")
+    unfit = [
+        part
+        for part in parts
+        if not isinstance(part, kinds) or isinstance(part, bool) != (bool in kinds)
+    ]
+    if unfit or isinstance(value, tuple) != many:
+        found = _kind(value)
+        if many and value is parts:
+            found += f" with {_kind(unfit[0])}"
+        null = " or null" if field.default is None else ""
+        raise InputError(f"{name} is {found}: {wanted}{null} is wanted")
     for number in parts if int in kinds else ():
         if not least <= number <= most:  # nor does one that is not finite
-            raise InputError(f"{name} {number} is out of range: from {least:,} to {most:,}")
+            raise InputError(f"{name} {number!r:.40} is out of range: from {least:,} to {most:,}")
     if choices and value not in choices:
-        raise InputError(f"{name} {value}: choose from {', '.join(choices)}")
+        raise InputError(f"{name} {value:.40}: choose from {', '.join(choices)}")
+
+
+def _kind(value: Any) -> str:
+    """Return what a value is, in the words of JSON."""
+    if isinstance(value, (bool, type(None))):
+        return str(value).lower().replace("none", "null")
+    for kind, name in ((str, "text"), ((int, float), "a number")):
+        if isinstance(value, kind):
+            return f"{name}, {value!r:.40}"
+    return "an object" if isinstance(value, Mapping) else "a list"
 
 
 def make_config(**given: Any) -> Config:
@@ -227,101 +256,15 @@ def make_config(**given: Any) -> Config:
     InputError
         If a field or a preset is unknown, or a value does not fit.
     """
-    fields = {field.name for field in dataclasses.fields(Config)}
-    for name in given:
-        if name not in fields:
-            raise InputError(f"unknown setting {name!r}:{nearest(name, fields)}")
+    _refuse_unknown(given)
     preset = given.get("preset") or default_preset(given.get("model", "densenet"))
-    if preset not in PRESETS:
-        known = ", ".join(PRESETS)
-        raise InputError(f"unknown preset {preset!r}:{nearest(preset, PRESETS)} there are {known}")
-    values = {**PRESETS[preset].values, **given, "preset": preset}
-    if values.get("no_augment") and "densenet" in values["model"]:
-        values.setdefault("dropout", 0.2)  # as in the DenseNet paper, section 4.2
-    return Config(**values)
-
-
-def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of `train_cifar10.py`; only the flags given end up in its namespace."""
-    rows = (f"  {name}: {p.source}.\n    {p.expects}." for name, p in PRESETS.items())
-    parser = Parser(
-        description="Train a DenseNet or a stochastic-depth ResNet on small images.",
-        epilog="presets:\n" + "\n".join(rows),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
-    )
+    recipe = {name: _from_json(value) for name, value in read_recipe(preset).items()}
+    _refuse_unknown(recipe, f"{preset}: ")
     for field in dataclasses.fields(Config):
-        name = "--" + field.name.replace("_", "-")
-        text = field.metadata["help"].replace("%", "%%")
-        if isinstance(field.default, bool):
-            # With a value, so that a preset's switch can be turned off.
-            parser.add_argument(name, type=yes_no, nargs="?", const=True, metavar="no", help=text)
-            continue
-        if field.default not in (None, "", ()) and "default" not in text:
-            text += f" [{field.default}]"
-        read, choices = field.metadata["read"], field.metadata["choices"]
-        metavar = None if choices else field.name.upper()
-        parser.add_argument(name, type=read, choices=choices, metavar=metavar, help=text)
-    return parser
-
-
-def parse_args(argv: Sequence[str] | None = None) -> Config:
-    """Read the command line; with ``--resume``, the run's own config and the flags beside it.
-
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        Without the program's name; that of the process if omitted.
-
-    Raises
-    ------
-    InputError
-        If a flag or its value does not fit, or there is no such run.
-    """
-    given = vars(make_parser().parse_args(argv))
-    if "resume" not in given:
-        return make_config(**given)
-    path = Path(given["resume"]) / "config.json"
-    try:
-        stored = dict(json.loads(path.read_bytes())["config"])
-    except OSError as error:
-        raise InputError(f"--resume: cannot read {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(f"--resume: {path} is damaged: {error!r}") from error
-    return resumed(Config.from_dict(stored), given)
-
-
-def resumed(config: Config, given: Mapping[str, Any]) -> Config:
-    """Return a stopped run's config with the flags given to go on with it.
-
-    Parameters
-    ----------
-    config : Config
-        What the run was started with.
-    given : mapping
-        The flags given, ``resume`` among them.
-
-    Raises
-    ------
-    InputError
-        If a flag would change what the run is, naming each that differs; for fewer epochs; or for
-        more, unless the schedule that they stretch is named.
-    """
-    differing = [
-        f"--{name.replace('_', '-')} {value} (the run has {getattr(config, name)})"
-        for name, value in given.items()
-        if name not in RESUMABLE and getattr(config, name) != value
-    ]
-    if differing:
-        raise InputError(f"a resumed run keeps its settings; drop {', '.join(differing)}")
-    epochs = given.get("epochs", config.epochs)
-    if epochs < config.epochs:
-        raise InputError(f"--epochs may be raised above {config.epochs} at resuming, not lowered")
-    if epochs > config.epochs and "lr_schedule" not in given:
-        raise InputError(
-            f"--epochs {epochs} stretches the run's {config.lr_schedule} schedule of "
-            f"{config.epochs} epochs, so that its learning rate may rise again: add --lr-schedule "
-            f"{config.lr_schedule} to have that"
-        )
-    return dataclasses.replace(config, **{n: v for n, v in given.items() if n in RESUMABLE})
+        if field.name in recipe:
+            _check_value(field, recipe[field.name], f"{preset}: {field.name}")
+    values = {**recipe, **given, "preset": preset}
+    made = Config(**values)
+    if made.no_augment and made.dropout is None and is_densenet(made.model):
+        made = dataclasses.replace(made, dropout=0.2)  # as in the DenseNet paper, section 4.2
+    return made

@@ -1,8 +1,16 @@
-"""The recipes: each paper's own, and two for a CPU."""
+"""The recipes: each paper's own, two for a CPU, and those that files hold."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any, Mapping, NamedTuple
+
+from errors import InputError, nearest
+from training.run_folder import read_json
+
+# What the recipe of one run does not say of another: where it came from, and where it went.
+OWN = ("preset", "name", "run_dir", "resume")
 
 
 class Preset(NamedTuple):
@@ -71,8 +79,67 @@ PRESETS: Mapping[str, Preset] = {
 }
 
 
+def is_densenet(model: str) -> bool:
+    """Whether a name is a DenseNet's; GluonCV's nets for CIFAR are all residual."""
+    return _family(model)[0] == "densenet"
+
+
 def default_preset(model: str) -> str:
     """Return the preset of a model's family."""
-    if "densenet" in model:
+    family, depth = _family(model)
+    if family == "densenet":
         return "densenet"
-    return "stochastic-depth-1202" if "resnet1202" in model else "stochastic-depth"
+    return "stochastic-depth-1202" if depth == 1202 else "stochastic-depth"
+
+
+def _family(model: str) -> tuple[str, int]:
+    import models  # settings are also read without MXNet
+
+    name = models.ALIASES.get(model, model)
+    if name not in models.REGISTRY:
+        return "", 0
+    constructor, options, _ = models.REGISTRY[name]
+    return constructor.__name__, options["depth"]
+
+
+def read_recipe(preset: str) -> dict[str, Any]:
+    """Return the settings of a named preset, or of a JSON file.
+
+    The file is a run's ``config.json`` or an object of such settings, which may build on a named
+    preset. A run's name, folder and preset are its own and left out.
+
+    Parameters
+    ----------
+    preset : str
+        A name in `PRESETS`, or a path.
+
+    Returns
+    -------
+    dict
+        Names to values; those from a file are as yet unchecked.
+
+    Raises
+    ------
+    InputError
+        If it is neither, or the file cannot be read or holds no settings.
+    """
+    if preset in PRESETS:
+        return dict(PRESETS[preset].values)
+    if not (os.sep in preset or preset.endswith(".json") or os.path.exists(preset)):
+        raise _unknown_preset(preset, "")
+    described = read_json(Path(preset))
+    values = described.get("config", described) if isinstance(described, dict) else None
+    if not isinstance(values, dict):
+        raise InputError(f"{preset} holds no settings: write an object, as in a run's config.json")
+    base = values.get("preset", "") if values is described else ""
+    if base not in ["", *PRESETS]:
+        raise _unknown_preset(base, f"{preset}: ")
+    values = {**(PRESETS[base].values if base else {}), **values}
+    return {name: value for name, value in values.items() if name not in OWN}
+
+
+def _unknown_preset(preset: Any, where: str) -> InputError:
+    hint, known = nearest(str(preset)[:40], PRESETS), ", ".join(PRESETS)
+    return InputError(
+        f"{where}unknown preset {preset!r:.40}:{hint} there are {known}, or give a JSON file"
+    )

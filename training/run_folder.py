@@ -1,14 +1,16 @@
 """The folder of one run: its lock, its config, its log, its history and its pictures.
 
-config.json  metrics.jsonl  train.log  curves.png  results.json
+config.json  metrics.jsonl  metrics.csv  train.log  curves.png  results.json
 tensorboard/  checkpoints/  export/
 """
 
 from __future__ import annotations
 
 import contextlib
+import csv
 import fcntl
 import importlib.util
+import io
 import json
 import logging
 import os
@@ -23,7 +25,9 @@ from typing import IO, Any, Mapping, Sequence
 from tqdm import tqdm
 
 from errors import InputError, flush_screen, printable
-from utils import LOG, one_line, to_json, write_atomically
+from utils import LOG, one_line, read_regular, to_json, write_atomically
+
+_MAX_JSON = 16 * 2**20
 
 
 class _Screen(logging.Handler):
@@ -124,16 +128,25 @@ class RunFolder:
 
     def read_config(self) -> dict[str, Any]:
         """Return what `write_config` wrote."""
-        return read_json(self.path / "config.json")
+        return read_config(self.path)
 
     def write_config(self, description: Mapping[str, Any]) -> None:
         """Write ``config.json``."""
         write_atomically(self.path / "config.json", to_json(description, indent=1) + b"\n")
 
     def write_history(self, history: Sequence[Mapping[str, Any]]) -> None:
-        """Write ``metrics.jsonl`` anew: one line an epoch, and never half a line."""
+        """Write ``metrics.jsonl`` and ``metrics.csv`` anew: one line an epoch, never half a line.
+
+        The table's columns are in the order that they have in the JSON lines; null is empty.
+        """
         lines = b"".join(to_json(epoch) + b"\n" for epoch in history)
         write_atomically(self.path / "metrics.jsonl", lines)
+        table = io.StringIO()
+        columns = sorted({name for epoch in history for name in epoch})
+        writer = csv.DictWriter(table, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)
+        write_atomically(self.path / "metrics.csv", table.getvalue().encode())
 
     def write_results(self, results: Mapping[str, Any]) -> None:
         """Write ``results.json``: the errors on the test set at the end of the run."""
@@ -173,12 +186,25 @@ class RunFolder:
 
 def read_json(path: Path) -> Any:
     """Read a JSON file, or raise an `InputError`."""
+    data = read_regular(path, _MAX_JSON)
     try:
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
+        return json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is damaged: {error}") from error
+        raise InputError(f"{path} is damaged, or no JSON: {error}") from error
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """Return what a run's ``config.json`` holds: an object with its settings as ``config``.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or it holds anything else.
+    """
+    description = read_json(run / "config.json")
+    if not (isinstance(description, dict) and isinstance(description.get("config"), dict)):
+        raise InputError(f"{run / 'config.json'} is damaged: it holds no settings")
+    return description
 
 
 def _lock(path: Path) -> IO[str]:

@@ -115,7 +115,7 @@ REFUSALS = [
     (["--val-size", "160"], "validation"),
     (["--val-size", "150"], "do not fill one batch"),
     (["--run-dir", "/dev/null"], "cannot write /dev/null"),
-    (["--resume", "nowhere"], "cannot read nowhere"),
+    (["--resume", "nowhere"], "nowhere/config.json cannot be read"),
     (["--kvstore", "dist_sync"], "launch.py"),
     (["--nonsense"], "--nonsense"),
 ]

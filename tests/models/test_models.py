@@ -18,6 +18,7 @@ from models import (
     initialize,
     list_models,
 )
+from models.__main__ import main as models_command
 from models.resnet import ResNet
 
 # From the papers' architectures; agree with their rounded figures.
@@ -211,3 +212,10 @@ def test_widths_that_no_shortcut_can_join_are_refused():
 
 def test_gluoncvs_cifar_nets_are_in_the_list():
     assert "cifar_resnet20_v1" in list_models()
+
+
+def test_one_model_is_printed_by_its_name(capsys):
+    assert models_command(["densenet"]) == 0
+    _, row = capsys.readouterr().out.splitlines()
+    assert row.split() == ["densenet_bc100_k12", "769,162", "287.9", "M", "4.51", "%"]
+    assert models_command(["densnet"]) == 2

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from errors import InputError
 from training import config
-from training.config import Config, make_config, parse_args
+from training.config import Config, make_config
+from training.flags import make_parser, parse_args
+from training.recipes import PRESETS
 
 
 def test_a_flag_wins_over_the_preset_and_the_preset_over_the_defaults():
@@ -43,7 +45,7 @@ def test_the_densenet_recipe_is_the_papers():
 
 
 def test_every_preset_is_a_whole_run():
-    for name in config.PRESETS:
+    for name in PRESETS:
         assert parse_args(["--preset", name]).preset == name
 
 
@@ -54,9 +56,17 @@ def test_without_augmentation_a_densenet_has_dropout_unless_told_otherwise():
 
 
 def test_every_field_has_a_flag_of_its_name():
-    text = config.make_parser().format_help()
+    text = make_parser().format_help()
     for field in dataclasses.fields(Config):
         assert "--" + field.name.replace("_", "-") in text
+
+
+def test_help_is_in_groups_each_explained_and_the_presets_come_last():
+    text = make_parser().format_help()
+    titles = ("model", "data and augmentation", "optimisation", "hardware", "run", "presets")
+    places = [text.index(f"\n{title}:\n  ") for title in titles]
+    assert places == sorted(places)
+    assert text.index("--resume") < places[-1]
 
 
 def test_only_options_that_are_set_reach_the_model():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import shutil
@@ -19,7 +20,7 @@ from errors import InputError
 from formats.params_file import read_params
 from training import run
 from training.checkpoints import find
-from training.config import parse_args
+from training.flags import parse_args
 
 # Dropout, mixup and an uneven number of images a batch: everything that is drawn is drawn.
 FLAGS = [
@@ -45,7 +46,12 @@ def resume(folder, *flags):
 
 
 def metrics(folder):
-    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    with open(folder / "metrics.csv", newline="") as table:
+        rows = [
+            {k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(table)
+        ]
+    assert rows == lines
     return [
         {k: v for k, v in line.items() if k not in ("epoch_seconds", "images_per_second")}
         for line in lines
@@ -95,9 +101,13 @@ def assert_same(folder, undisturbed):
         np.testing.assert_array_equal(one, other)
 
 
-def test_the_same_command_gives_the_same_bits(tmp_path, undisturbed):
-    start(tmp_path)
-    assert_same(tmp_path / "run", undisturbed[0])
+def test_the_same_settings_read_from_a_runs_config_give_the_same_bits(tmp_path, undisturbed):
+    recipe = ["--preset", str(undisturbed[0] / "config.json"), "--run-dir", str(tmp_path)]
+    train_cifar10.train(parse_args([*recipe, "--name", "again"]))
+    assert_same(tmp_path / "again", undisturbed[0])
+    described = json.loads((tmp_path / "again" / "config.json").read_text())
+    assert described["config"]["preset"] == recipe[1]
+    assert resume(tmp_path / "again")["epochs"] == 3
 
 
 def test_stopped_at_every_kind_of_step(tmp_path, undisturbed, monkeypatch):
@@ -141,6 +151,7 @@ def test_the_history_of_a_killed_run_catches_up(tmp_path, undisturbed):
     folder = tmp_path / "run"
     shutil.copytree(undisturbed[0], folder)
     (folder / "metrics.jsonl").write_text('{"half a line')
+    (folder / "metrics.csv").unlink()  # killed between the two, in a run's first epoch
     shutil.rmtree(folder / "export")
     resume(folder)
     assert_same(folder, undisturbed[0])

@@ -84,6 +84,7 @@ def test_the_history_is_rewritten_as_a_whole(folder):
     folder.write_history(lines[:1])
     text = (folder.path / "metrics.jsonl").read_text()
     assert [json.loads(line) for line in text.splitlines()] == lines[:1]
+    assert (folder.path / "metrics.csv").read_text() == "epoch,val_acc\n1,\n"
 
 
 def test_the_log_goes_to_the_screen_and_to_the_file(tmp_path, capsys):

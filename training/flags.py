@@ -1,0 +1,106 @@
+"""The command line of `train_cifar10.py`: its flags, in groups, and what a resumed run is told."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any, Mapping, Sequence
+
+from errors import InputError, Parser
+from training.config import RESUMABLE, Config, make_config, yes_no
+from training.recipes import PRESETS
+from training.run_folder import read_config
+
+# By the field that each begins with: title and explanation.
+_GROUPS = {
+    "model": ("model", "What is trained: a net of the registry, and what is changed in it."),
+    "dataset": ("data and augmentation", "What it learns from, and what is done to the images."),
+    "epochs": ("optimisation", "How long it learns, and by what steps of SGD."),
+    "ctx": ("hardware", "What computes it, and in which precision."),
+    "preset": ("run", "Where its settings come from and its files go, and how it is resumed."),
+}
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of `train_cifar10.py`; only the flags given end up in its namespace."""
+    rows = (f"  {name}: {p.source}.\n    {p.expects}." for name, p in PRESETS.items())
+    parser = Parser(
+        usage="%(prog)s [flags]",
+        description="Train a DenseNet or a stochastic-depth ResNet on small images.",
+        epilog="presets:\n" + "\n".join(rows),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    group: Any = parser
+    for field in dataclasses.fields(Config):
+        if field.name in _GROUPS:
+            group = parser.add_argument_group(*_GROUPS[field.name])
+        name = "--" + field.name.replace("_", "-")
+        text = field.metadata["help"].replace("%", "%%")
+        if isinstance(field.default, bool):
+            # With a value, so that a preset's switch can be turned off.
+            group.add_argument(name, type=yes_no, nargs="?", const=True, metavar="no", help=text)
+            continue
+        if field.default not in (None, "", ()) and "default" not in text:
+            text += f" [{field.default}]"
+        read, choices = field.metadata["read"], field.metadata["choices"]
+        metavar = None if choices else field.name.upper()
+        group.add_argument(name, type=read, choices=choices, metavar=metavar, help=text)
+    return parser
+
+
+def parse_args(argv: Sequence[str] | None = None) -> Config:
+    """Read the command line; with ``--resume``, the run's own config and the flags beside it.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Without the program's name; that of the process if omitted.
+
+    Raises
+    ------
+    InputError
+        If a flag or its value does not fit, or there is no such run.
+    """
+    given = vars(make_parser().parse_args(argv))
+    if "resume" not in given:
+        return make_config(**given)
+    stored = read_config(Path(given["resume"]))
+    return resumed(Config.from_dict(stored["config"]), given)
+
+
+def resumed(config: Config, given: Mapping[str, Any]) -> Config:
+    """Return a stopped run's config with the flags given to go on with it.
+
+    Parameters
+    ----------
+    config : Config
+        What the run was started with.
+    given : mapping
+        The flags given, ``resume`` among them.
+
+    Raises
+    ------
+    InputError
+        If a flag would change what the run is, naming each that differs; for fewer epochs; or for
+        more, unless the schedule that they stretch is named.
+    """
+    differing = [
+        f"--{name.replace('_', '-')} {value} (the run has {getattr(config, name)})"
+        for name, value in given.items()
+        if name not in RESUMABLE and getattr(config, name) != value
+    ]
+    if differing:
+        raise InputError(f"a resumed run keeps its settings; drop {', '.join(differing)}")
+    epochs = given.get("epochs", config.epochs)
+    if epochs < config.epochs:
+        raise InputError(f"--epochs may be raised above {config.epochs} at resuming, not lowered")
+    if epochs > config.epochs and "lr_schedule" not in given:
+        raise InputError(
+            f"--epochs {epochs} stretches the run's {config.lr_schedule} schedule of "
+            f"{config.epochs} epochs, so that its learning rate may rise again: add --lr-schedule "
+            f"{config.lr_schedule} to have that"
+        )
+    return dataclasses.replace(config, **{n: v for n, v in given.items() if n in RESUMABLE})
