@@ -26,6 +26,7 @@ from datasets import Split
 from figures.curves import plot_curves
 from formats.symbol_export import export_symbol
 from formats.weights import set_parameters
+from inference.initial import open_initial
 from inference.logits import evaluate_net
 from inference.trained import run_facts
 from training.checkpoints import Checkpoints
@@ -53,7 +54,7 @@ def evaluate(run: Run, split: Split) -> dict[str, Any]:
         If the loss is not finite.
     """
     batch = EVALUATION_BATCH
-    result = evaluate_net(run.net, split, run.data.normaliser, run.ctx, batch)
+    result = evaluate_net(run.result, split, run.data.normaliser, run.ctx, batch)
     if not math.isfinite(result["loss"]):
         raise DivergedError(f"the loss on {len(split)} held-out images is {result['loss']}")
     return result
@@ -86,12 +87,15 @@ def train(config: Config) -> dict[str, Any]:
     log_to_screen(quiet=workers.rank > 0)
     if workers.rank > 0:
         return _train(build(config, workers), None)
+    given = None  # a resumed run has its weights in its checkpoints
+    if config.init_from and not config.resume:
+        given = open_initial(config.init_from, config)
     if config.resume:
         folder = RunFolder.resume(Path(config.resume))
     else:
         folder = RunFolder.create(new_folder(config))
     with closing(folder):
-        return _train(build(config, workers), folder)
+        return _train(build(config, workers, given), folder)
 
 
 def _train(run: Run, folder: RunFolder | None) -> dict[str, Any]:
@@ -101,11 +105,14 @@ def _train(run: Run, folder: RunFolder | None) -> dict[str, Any]:
 
     def save(best: bool = False) -> None:
         if run.workers.count > 1:
-            run.workers.average_statistics(run.net)
+            run.average_statistics()
         if checkpoints:
             progress.loss_scale = loss_scale_state(run.trainer)
-            checkpoints.save(run.net, run.trainer, asdict(progress), best)
+            average = run.average.net if run.average else None
+            checkpoints.save(run.net, run.trainer, asdict(progress), best, average)
 
+    if config.init_from and not config.resume:  # so that resuming never reads the source again
+        save()
     if folder and progress.history:  # a run killed after its checkpoint has a line to catch up with
         folder.write_history(progress.history)
     images = run.loader.steps_per_epoch * config.batch_size
@@ -115,7 +122,7 @@ def _train(run: Run, folder: RunFolder | None) -> dict[str, Any]:
         with StopSignals() as stop, closing(pace):
             while progress.epoch < config.epochs:
                 train_one_epoch(run, progress, save, stop, pace)
-                run.workers.average_statistics(run.net)
+                run.average_statistics()
                 held_out = run.workers.rank == 0 and len(run.validation)
                 validation = evaluate(run, run.validation) if held_out else None
                 save(finish_epoch(run, progress, validation))
@@ -152,13 +159,13 @@ def conclude(
     """
     plot_curves([folder.path], folder.path / "curves.png")
     if precision(run.net, run.trainer) == "bfloat16":  # what is tested is what leaves: float32
-        compiler.hybridize(run.net)
+        compiler.hybridize(run.result)
     last = evaluate(run, run.data.test)
     best = last
     checkpoint = checkpoints.read()
     if progress.best_epoch < progress.epoch:
         source = checkpoint.path / "best.params"
-        set_parameters(run.net, checkpoint.arrays("best.params"), source)
+        set_parameters(run.result, checkpoint.arrays("best.params"), source)
         best = evaluate(run, run.data.test)
     results = {
         "epochs": progress.epoch,
@@ -176,7 +183,7 @@ def conclude(
         LOG.info("to export the net: python export.py %s", folder.path)
     else:
         export_symbol(
-            run.net,
+            run.result,
             folder.path / "export",
             run.data.classes,
             run.data.normaliser,

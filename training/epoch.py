@@ -71,6 +71,8 @@ def train_one_epoch(
                 config,
                 after_inference=step == begin,
             )
+            if run.average:
+                run.average.update(step)
             minutes = (time.monotonic() - last_save) / 60
             due = 0 < config.checkpoint_minutes <= minutes and run.workers.rank == 0
             stopping, saving = tally.add(metrics, (float(stop.received), float(due)))
