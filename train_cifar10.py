@@ -26,8 +26,8 @@ from datasets import Split
 from figures.curves import plot_curves
 from formats.symbol_export import export_symbol
 from formats.weights import set_parameters
-from inference.initial import open_initial
 from inference.logits import evaluate_net
+from inference.sources import open_weights
 from inference.trained import run_facts
 from training.checkpoints import Checkpoints
 from training.config import Config, parse_args
@@ -89,7 +89,7 @@ def train(config: Config) -> dict[str, Any]:
         return _train(build(config, workers), None)
     given = None  # a resumed run has its weights in its checkpoints
     if config.init_from and not config.resume:
-        given = open_initial(config.init_from, config)
+        given = open_weights(config.init_from, config)
     if config.resume:
         folder = RunFolder.resume(Path(config.resume))
     else:

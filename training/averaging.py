@@ -51,5 +51,14 @@ class Average:
         share = 1 - min(self.decay, (1 + step) / (10 + step))
         for mine, theirs in self._pairs:
             for copy, origin in zip(mine.list_data(), theirs.list_data()):
-                # copy ← (1 - share) · copy + share · origin: one operator, one pass over memory.
-                mx.nd.sgd_update(copy, origin, out=copy, lr=share, wd=1.0, rescale_grad=-1.0)
+                # copy ← (1 - share) · copy + share · origin, origin ← origin. The second half is
+                # there because MXNet's BatchNorm writes running statistics in a backward pass that
+                # claims to read them alone: what only reads them too may come before or after.
+                mx.nd.multi_sgd_update(
+                    *(copy, origin, origin, origin),
+                    out=[copy, origin],
+                    num_weights=2,
+                    lrs=(share, 0.0),
+                    wds=(1.0, 0.0),
+                    rescale_grad=-1.0,
+                )

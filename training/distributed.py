@@ -107,6 +107,7 @@ class Workers:
 
         Each keeps its own while it trains, as is usual, since the training step does not use them.
         """
+        mx.nd.waitall()  # a backward pass writes them behind MXNet's back: see `averaging`
         statistics = [p for p in named_parameters(net).values() if is_moving(p)]
         for number, parameter in enumerate(statistics):
             mean = current_value(parameter)

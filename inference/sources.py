@@ -21,7 +21,7 @@ _GLUONCV = Normaliser(
 )
 
 
-def open_initial(source: str, config: Config) -> Given:
+def open_weights(source: str, config: Config) -> Given:
     """Open weights to start from.
 
     Parameters
