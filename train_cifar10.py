@@ -46,7 +46,7 @@ FAST_PRESET = "quick"
 
 
 def evaluate(run: Run, split: Split) -> dict[str, Any]:
-    """Return loss and accuracy of the net as it is.
+    """Return loss and accuracy of the net as it is, or of its moving average.
 
     Raises
     ------

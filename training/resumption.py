@@ -52,7 +52,12 @@ def open_checkpoints(run: Run, folder: RunFolder) -> tuple[Checkpoints, Checkpoi
         return Checkpoints(folder.checkpoints), None
     stored = folder.read_config()
     check_same_run(run, stored)
-    run.data = replace(run.data, normaliser=Normaliser.from_dict(stored["data"]))
+    if run.config.init_from:  # its images are normalised as those of the source were
+        try:
+            normaliser = Normaliser.from_dict(stored["data"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"config.json is damaged: {error!r}") from error
+        run.data = replace(run.data, normaliser=normaliser)
     loaded = newest(folder.checkpoints, LOG.warning)
     if run.config.init_from and not loaded:
         raise InputError(
