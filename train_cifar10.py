@@ -15,13 +15,11 @@ from errors import command_line, tell  # isort: split
 
 import math
 import resource
-import signal
 import sys
-import time
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Callable, Sequence
+from typing import Any, Sequence
 
 import compiler
 import models
@@ -30,153 +28,27 @@ from figures.curves import plot_curves
 from formats.symbol_export import export_symbol
 from formats.weights import set_parameters
 from inference.logits import evaluate_net
+from inference.sources import open_weights
 from inference.trained import run_facts
 from training.checkpoints import Checkpoints
 from training.config import Config
 from training.distributed import Workers
+from training.epoch import StoppedError, finish_epoch, log_epoch, train_one_epoch
 from training.flags import parse_args
 from training.naming import new_folder
-from training.optimisation import loss_scale_state, loss_scaler, precision, train_step
-from training.pace import Pace, duration
+from training.optimisation import loss_scale_state, loss_scaler, precision
+from training.pace import Pace
 from training.resumption import open_checkpoints, restore
-from training.run import (
-    DivergedError,
-    Progress,
-    Run,
-    Tally,
-    augmentation_of,
-    build,
-)
+from training.run import DivergedError, Progress, Run, build
 from training.run_folder import LOG, RunFolder, log_to_screen
 from training.signals import StopSignals
-from utils import seed_step
 
 EVALUATION_BATCH = 250
 FAST_PRESET = "quick"
 
 
-class StoppedError(Exception):
-    """A signal has ended the run, and a checkpoint is saved."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}")
-        self.exit_code = 128 + number
-
-
-def train_one_epoch(
-    run: Run, progress: Progress, save: Callable[[], None], stop: StopSignals, pace: Pace
-) -> None:
-    """Train from the place in `progress` to the end of its epoch.
-
-    Parameters
-    ----------
-    run : Run
-        Net, trainer and data.
-    progress : Progress
-        Brought up to date.
-    save : callable
-        Saves a checkpoint; called when one is due by time, and before stopping.
-    stop : StopSignals
-        Looked at after every step.
-    pace : Pace
-        Told of every step.
-
-    Raises
-    ------
-    DivergedError
-        If a loss is not finite.
-    StoppedError
-        If a signal has come; a checkpoint is saved.
-    """
-    config, loader = run.config, run.loader
-    loader.augmentation = augmentation_of(config, progress.epoch)
-    tally = Tally(run, progress)
-    before, start = progress.seconds, time.monotonic()
-    last_save = start
-    first = progress.epoch * loader.steps_per_epoch
-    begin = first + progress.step
-    with closing(loader.epoch(progress.epoch, progress.step)) as batches:
-        for step, (images, targets) in enumerate(batches, begin):
-            run.trainer.set_learning_rate(run.schedule(step))
-            models.draw_gates(run.net, config.seed, step)
-            seed_step(config.seed, step, run.workers.rank)
-            metrics = train_step(
-                run.net,
-                run.trainer,
-                images,
-                targets,
-                run.data.normaliser,
-                run.ctx,
-                config,
-                after_inference=step == begin,
-            )
-            minutes = (time.monotonic() - last_save) / 60
-            due = 0 < config.checkpoint_minutes <= minutes and run.workers.rank == 0
-            stopping, saving = tally.add(metrics, (float(stop.received), float(due)))
-            progress.seconds = before + time.monotonic() - start
-            pace.add(config.batch_size, f"epoch {progress.epoch + 1}/{config.epochs}")
-            if stopping or saving:
-                tally.drain()
-                save()
-                last_save = time.monotonic()
-            if stopping:
-                run.workers.wait()
-                raise StoppedError(int(stop.received or signal.SIGTERM))
-            if progress.step and (step + 1 - first) % config.log_interval == 0:
-                _log_step(run, progress, pace)
-    tally.drain()
-
-
-def _log_step(run: Run, progress: Progress, pace: Pace) -> None:
-    seen = progress.step * run.config.batch_size
-    LOG.info(
-        "epoch %d/%d step %d/%d: loss %.4f, error %.2f %%, lr %g, %s",
-        progress.epoch + 1,
-        run.config.epochs,
-        progress.step,
-        run.loader.steps_per_epoch,
-        progress.loss_sum / seen,
-        100 * (1 - progress.correct / seen),
-        run.trainer.learning_rate,
-        pace,
-    )
-
-
-def finish_epoch(run: Run, progress: Progress) -> bool:
-    """Validate, add the epoch to the history, and move on to the next.
-
-    Returns
-    -------
-    bool
-        Whether the net is the best so far: by validation, or, without it, the last one is.
-    """
-    seen = progress.step * run.config.batch_size
-    steps = run.loader.steps_per_epoch
-    line: dict[str, Any] = {
-        "epoch": progress.epoch + 1,
-        "lr": run.schedule((progress.epoch + 1) * steps - 1),
-        "train_loss": progress.loss_sum / seen,
-        "train_acc": progress.correct / seen,
-        "val_loss": None,
-        "val_acc": None,
-        "epoch_seconds": progress.seconds,
-        "images_per_second": seen / progress.seconds,
-    }
-    best = True
-    if len(run.validation) and run.workers.rank == 0:
-        result = evaluate(run, run.validation)
-        line.update(val_loss=result["loss"], val_acc=result["top1"])
-        best = line["val_acc"] > progress.best_acc
-        progress.best_acc = max(progress.best_acc, line["val_acc"])
-    progress.best_epoch = progress.epoch + 1 if best else progress.best_epoch
-    progress.history.append(line)
-    progress.epoch, progress.step = progress.epoch + 1, 0
-    progress.loss_sum, progress.correct, progress.seconds = 0.0, 0, 0.0
-    return best
-
-
 def evaluate(run: Run, split: Split) -> dict[str, Any]:
-    """Return loss and accuracy of the net as it is.
+    """Return loss and accuracy of the net as it is, or of its moving average.
 
     Raises
     ------
@@ -184,29 +56,10 @@ def evaluate(run: Run, split: Split) -> dict[str, Any]:
         If the loss is not finite.
     """
     batch = EVALUATION_BATCH
-    result = evaluate_net(run.net, split, run.data.normaliser, run.ctx, batch)
+    result = evaluate_net(run.result, split, run.data.normaliser, run.ctx, batch)
     if not math.isfinite(result["loss"]):
         raise DivergedError(f"the loss on {len(split)} held-out images is {result['loss']}")
     return result
-
-
-def log_epoch(line: dict[str, Any], epochs: int, pace: Pace) -> None:
-    """Say an epoch's numbers."""
-    validation = ""
-    if line["val_acc"] is not None:
-        error = 100 * (1 - line["val_acc"])
-        validation = f"validation loss {line['val_loss']:.4f}, error {error:.2f} %; "
-    LOG.info(
-        "epoch %d/%d: training loss %.4f, error %.2f %%; %s%s at %.0f images/s, %s left",
-        line["epoch"],
-        epochs,
-        line["train_loss"],
-        100 * (1 - line["train_acc"]),
-        validation,
-        duration(line["epoch_seconds"]),
-        line["images_per_second"],
-        duration(pace.seconds_left()),
-    )
 
 
 def train(config: Config) -> dict[str, Any]:
@@ -236,12 +89,15 @@ def train(config: Config) -> dict[str, Any]:
     log_to_screen(quiet=workers.rank > 0)
     if workers.rank > 0:
         return _train(build(config, workers), None)
+    given = None  # a resumed run has its weights in its checkpoints
+    if config.init_from and not config.resume:
+        given = open_weights(config.init_from, config)
     if config.resume:
         folder = RunFolder.resume(Path(config.resume))
     else:
         folder = RunFolder.create(new_folder(config))
     with closing(folder):
-        return _train(build(config, workers), folder)
+        return _train(build(config, workers, given), folder)
 
 
 def _train(run: Run, folder: RunFolder | None) -> dict[str, Any]:
@@ -251,11 +107,14 @@ def _train(run: Run, folder: RunFolder | None) -> dict[str, Any]:
 
     def save(best: bool = False) -> None:
         if run.workers.count > 1:
-            run.workers.average_statistics(run.net)
+            run.average_statistics()
         if checkpoints:
             progress.loss_scale = loss_scale_state(run.trainer)
-            checkpoints.save(run.net, run.trainer, asdict(progress), best)
+            average = run.average.net if run.average else None
+            checkpoints.save(run.net, run.trainer, asdict(progress), best, average)
 
+    if config.init_from and not config.resume:  # so that resuming never reads the source again
+        save()
     if folder and progress.history:  # a run killed after its checkpoint has a line to catch up with
         folder.write_history(progress.history)
     images = run.loader.steps_per_epoch * config.batch_size
@@ -265,8 +124,10 @@ def _train(run: Run, folder: RunFolder | None) -> dict[str, Any]:
         with StopSignals() as stop, closing(pace):
             while progress.epoch < config.epochs:
                 train_one_epoch(run, progress, save, stop, pace)
-                run.workers.average_statistics(run.net)
-                save(finish_epoch(run, progress))
+                run.average_statistics()
+                held_out = run.workers.rank == 0 and len(run.validation)
+                validation = evaluate(run, run.validation) if held_out else None
+                save(finish_epoch(run, progress, validation))
                 if folder:
                     folder.write_history(progress.history)
                     folder.write_events(progress.history[-1])
@@ -300,13 +161,13 @@ def conclude(
     """
     plot_curves([folder.path], folder.path / "curves.png")
     if precision(run.net, run.trainer) == "bfloat16":  # what is tested is what leaves: float32
-        compiler.hybridize(run.net)
+        compiler.hybridize(run.result)
     last = evaluate(run, run.data.test)
     best = last
     checkpoint = checkpoints.read()
     if progress.best_epoch < progress.epoch:
         source = checkpoint.path / "best.params"
-        set_parameters(run.net, checkpoint.arrays("best.params"), source)
+        set_parameters(run.result, checkpoint.arrays("best.params"), source)
         best = evaluate(run, run.data.test)
     results = {
         "epochs": progress.epoch,
@@ -324,7 +185,7 @@ def conclude(
         LOG.info("to export the net: python export.py %s", folder.path)
     else:
         export_symbol(
-            run.net,
+            run.result,
             folder.path / "export",
             run.data.classes,
             run.data.normaliser,

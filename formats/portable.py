@@ -66,6 +66,7 @@ def _rewritten(symbol: Any) -> Any:
             # On a CPU, Module fuses a convolution with this addition, and then overwrites what
             # another operator has yet to read: GluonCV's cifar_resnet20_v2 was wrong by 17 %.
             node["op"] = "broadcast_add"
+        node.get("attrs", {}).pop("use_global_stats", None)  # of layers frozen in training
     return mx.sym.load_json(json.dumps(graph))
 
 

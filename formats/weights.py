@@ -20,10 +20,18 @@ def named_parameters(net: Any) -> dict[str, Any]:
     return dict(net._collect_params_with_prefix())  # what Block.save_parameters itself calls
 
 
+def is_moving(parameter: Any) -> bool:
+    """Whether training changes a parameter without a gradient: running statistics, if not frozen.
+
+    Each device has its own.
+    """
+    return not (parameter._differentiable or getattr(parameter, "frozen", False))
+
+
 def current_value(parameter: Any) -> Any:
     """Return a parameter's value: devices differ in nothing but running statistics."""
     copies = parameter.list_data()
-    if len(copies) == 1 or parameter.grad_req != "null":
+    if len(copies) == 1 or not is_moving(parameter):
         return copies[0]
     return sum(copy.as_in_context(copies[0].context) for copy in copies) / len(copies)
 

@@ -78,6 +78,12 @@ def load_old_parameters(net: Any, path: str | Path, ctx: Any = None) -> None:
     set_parameters(net, renamed, path, ctx)
 
 
+def count_classes(arrays: Mapping[str, np.ndarray], source: Path) -> int:
+    """Return how many classes such a file tells apart: the rows of its last layer."""
+    _, classifier = _in_order(_layers(arrays, source))[-1]
+    return len(next(iter(classifier.values())))
+
+
 def _layers(arrays: Mapping[str, np.ndarray], source: Path) -> dict[str, dict[str, np.ndarray]]:
     """Group parameters by layer, without the prefix that all names share."""
     # The net's own, as in densenet0_conv0_weight, unless it was left out.

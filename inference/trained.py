@@ -115,6 +115,8 @@ def run_facts(
     progress = checkpoint.progress
     epoch = progress["best_epoch"] if file == "best.params" else progress["epoch"]
     line = progress["history"][epoch - 1] if 0 < epoch <= len(progress["history"]) else {}
+    if file == "net.params" and config.get("ema") is not None:
+        line = {}  # what was validated is the average
     return {
         "model": config["model"],
         "options": Config.from_dict(config).model_options(),

@@ -15,6 +15,7 @@ from typing import Any
 from runtime import mx
 
 import numpy as np
+from mxnet.gluon import nn
 
 from errors import InputError, nearest
 from models import densenet as _densenet
@@ -157,6 +158,26 @@ def initialize(net, ctx=None, seed=0):
     net.initialize(mx.init.Xavier("gaussian", "out", 2), ctx=ctx, force_reinit=True)
     first = ctx[0] if isinstance(ctx, (list, tuple)) else ctx
     net(mx.nd.zeros((1, 3, 32, 32), ctx=first))  # shapes that GluonCV's nets leave open
+
+
+def group_ends(net):
+    """Return where the groups of a net end, each of which works on images of one size.
+
+    A group is a dense block with its transition, or the residual blocks between two halvings of
+    the image. In GluonCV's nets it is a `HybridSequential`.
+
+    Parameters
+    ----------
+    net : HybridBlock
+
+    Returns
+    -------
+    list of int
+        Of each group: how many pieces of `net.features` there are up to its end, stem included.
+    """
+    ends = getattr(net, "group_ends", None)
+    pieces = enumerate(net.features, 1)
+    return ends or [end for end, piece in pieces if isinstance(piece, nn.HybridSequential)]
 
 
 def draw_gates(net, seed, step):

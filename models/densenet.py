@@ -139,15 +139,18 @@ class DenseNet(nn.HybridBlock):
         with self.name_scope():
             self.features = nn.HybridSequential()
             self.features.add(conv(channels, 3, kernel=3))
+            self.group_ends = []
             for number, layers in enumerate(block_config):
                 if number:
                     kept = int(channels * compression)
                     if kept < 1:
                         raise InputError(f"compression {compression} leaves no channel: take more")
                     self.features.add(Transition(channels, kept, dropout))
+                    self.group_ends.append(len(self.features))
                     channels = kept
                 self.features.add(DenseBlock(layers, channels, growth_rate, **options))
                 channels += layers * growth_rate
+            self.group_ends.append(len(self.features))
             self.features.add(BNReLU(channels), nn.GlobalAvgPool2D())
             self.output = dense(classes, channels)
 

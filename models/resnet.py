@@ -241,6 +241,7 @@ class ResNet(nn.HybridBlock):
             self.features.add(conv(width, 3, kernel=3))
             if not bottleneck:
                 self.features.add(BNReLU(width))
+            self.group_ends = []
             for group, count in enumerate(layers):
                 if pool:
                     self.features.add(PooledConv(channels[group + 1], width))
@@ -254,6 +255,7 @@ class ResNet(nn.HybridBlock):
                     else:
                         self.features.add(basic_block(*shape, projection, *options))
                     width = channels[group + 1]
+                self.group_ends.append(len(self.features))
             if bottleneck:
                 self.features.add(BNReLU(width))
             self.features.add(nn.GlobalAvgPool2D())

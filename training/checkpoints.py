@@ -3,8 +3,9 @@
 A checkpoint is a folder ``checkpoints/epoch-<epochs done>-step-<steps done in the next>`` with
 
 - ``net.params``: parameters and running statistics, as ``net.save_parameters`` names them;
-- ``best.params``: those of the epoch with the best validation error so far, or the same as above;
-- ``state.params``: momentum, and the running statistics of each of several devices;
+- ``best.params``: those of the epoch with the best validation error so far, or, before there is
+  one, the same as above; with a moving average, the average's;
+- ``state.params``: momentum, the running statistics of each of several devices, and the average;
 - ``manifest.json``: the place in the run, its history, and size and SHA-256 of the files.
 
 It is written beside its place, synced and then renamed; the one before it stays until the next.
@@ -27,7 +28,7 @@ import numpy as np
 
 from errors import InputError
 from formats.params_file import MAX_BYTES, read_params
-from formats.weights import current_value, named_parameters, save_arrays
+from formats.weights import current_value, is_moving, named_parameters, save_arrays
 from utils import one_line, sha256, sync_folder, to_json, write_synced
 
 _FILES = ("net.params", "best.params", "state.params")
@@ -35,8 +36,8 @@ _MAX_MANIFEST = 64 * 2**20
 _NAME = re.compile(r"epoch-\d{5,}-step-\d{6,}")
 
 
-def optimizer_state(net: Any, trainer: Any) -> dict[str, Any]:
-    """Return momentum, and the running statistics that each of several devices has to itself.
+def optimizer_state(net: Any, trainer: Any, average: Any = None) -> dict[str, Any]:
+    """Return momentum, what each of several devices has to itself, and the moving average.
 
     Trainer.save_states would pickle the optimizer, so the updater's arrays are read directly.
     """
@@ -47,28 +48,42 @@ def optimizer_state(net: Any, trainer: Any) -> dict[str, Any]:
         if momentum is not None:
             arrays[f"momentum/{name}"] = momentum
         copies = parameter.list_data()
-        if parameter.grad_req == "null" and len(copies) > 1:
+        if is_moving(parameter) and len(copies) > 1:
             arrays.update({f"device{n}/{name}": copy for n, copy in enumerate(copies)})
+    for name, parameter in named_parameters(average).items() if average else ():
+        copies = parameter.list_data() if is_moving(parameter) else parameter.list_data()[:1]
+        arrays.update({f"average{n}/{name}": copy for n, copy in enumerate(copies)})
     return arrays
 
 
 def set_optimizer_state(
-    net: Any, trainer: Any, arrays: Mapping[str, np.ndarray], source: object
+    net: Any,
+    trainer: Any,
+    arrays: Mapping[str, np.ndarray],
+    source: object,
+    average: Any = None,
 ) -> None:
-    """Give a net's trainer what `optimizer_state` returned.
+    """Give a net's trainer, and its average, what `optimizer_state` returned.
 
     Raises
     ------
     InputError
         If an entry does not belong to the net on these devices, or has another shape.
     """
-    parameters = named_parameters(net)
+    parameters = {
+        "": named_parameters(net),
+        "average": named_parameters(average) if average else {},
+    }
     index = {parameter.name: number for number, parameter in enumerate(trainer._params)}
     for key, value in arrays.items():
         place, _, name = key.partition("/")
-        parameter = parameters.get(name)
+        kind = place.rstrip("0123456789")
+        parameter = parameters["average" if kind == "average" else ""].get(name)
         devices = parameter.list_data() if parameter is not None else []
-        known = ["momentum", *(f"device{device}" for device in range(len(devices)))]
+        known = [
+            "momentum",
+            *(f"{k}{n}" for k in ("device", "average") for n in range(len(devices))),
+        ]
         if parameter is None or place not in known or parameter.shape != value.shape:
             raise InputError(f"{source} does not fit the net and its devices: {key} {value.shape}")
         if place == "momentum":
@@ -76,8 +91,10 @@ def set_optimizer_state(
                 number = index[parameter.name]
                 updater.states[number] = mx.nd.array(value, copy.context, dtype=value.dtype)
                 updater.states_synced[number] = True
-        else:
-            devices[int(place[len("device") :])][:] = mx.nd.array(value)
+        elif is_moving(parameter):
+            devices[int(place[len(kind) :])][:] = mx.nd.array(value)
+        else:  # a weight's average, the same on all devices
+            parameter.set_data(mx.nd.array(value))
 
 
 @dataclass
@@ -202,7 +219,14 @@ class Checkpoints:
             raise InputError(f"there is no checkpoint in {self.folder} yet")
         return read_checkpoint(self.newest)
 
-    def save(self, net: Any, trainer: Any, progress: Mapping[str, Any], best: bool = False) -> Path:
+    def save(
+        self,
+        net: Any,
+        trainer: Any,
+        progress: Mapping[str, Any],
+        best: bool = False,
+        average: Any = None,
+    ) -> Path:
         """Write a checkpoint, then drop all but it and the one before it.
 
         Parameters
@@ -213,7 +237,9 @@ class Checkpoints:
             What else the next step depends on, in a form that JSON can hold; ``epoch`` and
             ``step`` are the place in the run.
         best : bool
-            Whether the net as it is becomes ``best.params``.
+            Whether the net as it is, or its average, becomes ``best.params``.
+        average : gluon.Block, optional
+            The net that holds the moving average.
 
         Returns
         -------
@@ -234,15 +260,17 @@ class Checkpoints:
         with one_line(f"cannot write {path}"):
             shutil.rmtree(side, ignore_errors=True)
             side.mkdir(parents=True)
-            parameters = {n: current_value(p) for n, p in named_parameters(net).items()}
-            state = optimizer_state(net, trainer)
+            state = optimizer_state(net, trainer, average)
             files = {
-                "net.params": save_arrays(side / "net.params", parameters),
+                "net.params": save_arrays(side / "net.params", _values(net)),
                 "state.params": save_arrays(side / "state.params", state),
             }
             _check_finite(files, side)
-            files["best.params"] = files["net.params"] if best or not self._best else self._best
-            write_synced(side / "best.params", files["best.params"])
+            files["best.params"] = self._best
+            if best or not self._best:
+                files["best.params"] = save_arrays(side / "best.params", _values(average or net))
+            else:
+                write_synced(side / "best.params", self._best)
             manifest: dict[str, Any] = {"progress": dict(progress), "files": {}}
             for name, data in files.items():
                 manifest["files"][name] = {"bytes": len(data), "sha256": sha256(data)}
@@ -259,6 +287,10 @@ class Checkpoints:
                     shutil.rmtree(old)
         self.newest = path
         return path
+
+
+def _values(net: Any) -> dict[str, Any]:
+    return {name: current_value(parameter) for name, parameter in named_parameters(net).items()}
 
 
 def _check_finite(files: Mapping[str, bytes], source: Path) -> None:

@@ -94,6 +94,12 @@ class Config:
     )
     memory_efficient: bool = flag(False, "DenseNet: recompute activations instead of keeping them")
 
+    init_from: str | None = flag(
+        None,
+        "start from weights: a run, a checkpoint, a pretrained or GluonCV name, a .params file",
+    )
+    freeze: str = flag("", "what does not learn: features, or the first so many groups of them")
+
     dataset: str = flag("cifar10", "cifar10, cifar100, shapes (needs no download) or folder")
     data_dir: str | None = flag(None, "where the data is (default: MXNet's own data home)")
     val_size: int | None = flag(
@@ -124,6 +130,9 @@ class Config:
     no_decay_norm: bool = flag(False, "no weight decay on BatchNorm and biases")
     clip_grad: float = flag(0.0, "largest norm of the gradient; 0: do not clip", float)
     accumulate: int = flag(1, "parts to compute a batch in, to save memory", int, 1)
+    ema: float | None = flag(
+        None, "decay of a moving average of the weights, which is what counts", float, 0, 0.999999
+    )
 
     ctx: str = flag("auto", "auto: a GPU if one can be used", choices=("auto", "cpu", "gpu"))
     gpus: tuple[int, ...] = flag(
@@ -159,6 +168,11 @@ class Config:
             raise InputError(f"--gpus {self.gpus}: every device number once")
         if self.warmup_epochs >= self.epochs:
             raise InputError(f"--warmup-epochs must be fewer than --epochs {self.epochs}")
+        if not re.fullmatch("|features|[1-9][0-9]{0,3}", self.freeze):
+            raise InputError(
+                f"--freeze {self.freeze}: choose features or a number of groups from 1 on; with "
+                "more frozen, nothing would be left to train"
+            )
         if self.name != re.sub(r"[^\w.+=-]", "", self.name) or self.name.startswith("."):
             raise InputError(f"--name {self.name!r}: use letters, digits and . _ - + = only")
 

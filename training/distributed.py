@@ -15,7 +15,7 @@ from runtime import mx
 import numpy as np
 
 from errors import InputError
-from formats.weights import current_value, named_parameters
+from formats.weights import current_value, is_moving, named_parameters
 
 # Above the numbers that gluon.Trainer gives to parameters; the server takes no names beside them.
 _FIRST_KEY = 1_000_000
@@ -107,7 +107,8 @@ class Workers:
 
         Each keeps its own while it trains, as is usual, since the training step does not use them.
         """
-        statistics = [p for p in named_parameters(net).values() if p.grad_req == "null"]
+        mx.nd.waitall()  # a backward pass writes them behind MXNet's back: see `averaging`
+        statistics = [p for p in named_parameters(net).values() if is_moving(p)]
         for number, parameter in enumerate(statistics):
             mean = current_value(parameter)
             if self.count > 1:

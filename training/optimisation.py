@@ -134,7 +134,9 @@ def make_trainer(
         for parameter in net.collect_params(".*(gamma|beta|bias)").values():
             parameter.wd_mult = 0.0
     if config.accumulate > 1:
-        parameters.setattr("grad_req", "add")
+        for parameter in parameters.values():
+            if parameter.grad_req != "null":  # what is frozen stays so
+                parameter.grad_req = "add"
     settings = {"learning_rate": config.lr, "momentum": config.momentum, "wd": config.wd}
     trainer = gluon.Trainer(
         parameters, "nag", settings, kvstore=workers.kvstore, update_on_kvstore=False

@@ -19,6 +19,7 @@ from training.checkpoints import (
 from training.optimisation import loss_scale_state, make_schedule, set_loss_scale_state
 from training.run import Progress, Run
 from training.run_folder import LOG, RunFolder, describe_environment
+from utils import Normaliser
 
 
 def open_checkpoints(run: Run, folder: RunFolder) -> tuple[Checkpoints, Checkpoint | None]:
@@ -51,7 +52,18 @@ def open_checkpoints(run: Run, folder: RunFolder) -> tuple[Checkpoints, Checkpoi
         return Checkpoints(folder.checkpoints), None
     stored = folder.read_config()
     check_same_run(run, stored)
+    if run.config.init_from:  # its images are normalised as those of the source were
+        try:
+            normaliser = Normaliser.from_dict(stored["data"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"config.json is damaged: {error!r}") from error
+        run.data = replace(run.data, normaliser=normaliser)
     loaded = newest(folder.checkpoints, LOG.warning)
+    if run.config.init_from and not loaded:
+        raise InputError(
+            f"{folder.path} was stopped before it had saved the weights of {run.config.init_from}: "
+            "remove it and start anew"
+        )
     LOG.info("going on with %s from %s", folder.path, loaded.path.name if loaded else "the start")
     before, steps = stored["config"]["epochs"], run.loader.steps_per_epoch
     if loaded and run.config.epochs > before:
@@ -120,7 +132,8 @@ def restore(run: Run, checkpoint: Checkpoint | None) -> Progress:
             )
         set_parameters(run.net, checkpoint.arrays("net.params"), path / "net.params")
         state = checkpoint.arrays("state.params")
-        set_optimizer_state(run.net, run.trainer, state, path / "state.params")
+        average = run.average.net if run.average else None
+        set_optimizer_state(run.net, run.trainer, state, path / "state.params", average)
         set_loss_scale_state(run.trainer, progress.loss_scale)
     if run.workers.count > 1:
         _share(run, progress)
@@ -134,13 +147,18 @@ def _share(run: Run, progress: Progress) -> None:
     place = np.array([progress.epoch, progress.step, progress.seconds, *scale], np.float32)
     epoch, step, seconds, *scale = run.workers.broadcast([place], 1)[0].tolist()
     progress.epoch, progress.step, progress.seconds = int(epoch), int(step), seconds
-    if not (epoch or step or seconds):
+    if run.config.init_from:  # worker 0 alone knows what the weights were trained on
+        known = run.data.normaliser
+        mean, std = run.workers.broadcast([known.mean, known.std], 10)
+        run.data = replace(run.data, normaliser=Normaliser(mean, std))
+    elif not (epoch or step or seconds):
         return
     set_loss_scale_state(run.trainer, scale)
     parameters = named_parameters(run.net)
-    values = [p.list_data()[0].asnumpy() for p in parameters.values()]
-    received = dict(zip(parameters, run.workers.broadcast(values, 1000)))
-    set_parameters(run.net, received, "worker 0")
+    for first, net in zip((1000, 200_000), run.nets):
+        values = [p.list_data()[0].asnumpy() for p in named_parameters(net).values()]
+        received = dict(zip(parameters, run.workers.broadcast(values, first)))
+        set_parameters(net, received, "worker 0")
     if not run.config.momentum:
         return
     trained = {f"momentum/{name}": p for name, p in parameters.items() if p.grad_req != "null"}

@@ -15,8 +15,11 @@ from datasets import Dataset, Split, get_dataset, split_validation
 from datasets.augment import Augmentation
 from datasets.loader import TrainLoader
 from errors import InputError
+from training.averaging import Average
 from training.config import RESUMABLE, Config
 from training.distributed import Workers
+from training.freezing import freeze, log_frozen
+from training.initial import Given, take
 from training.naming import net_title
 from training.optimisation import make_schedule, make_trainer, precision, prepare_amp
 from training.run_folder import describe_environment
@@ -61,6 +64,23 @@ class Run:
     net: Any
     trainer: Any
     schedule: Callable[[int], float]
+    average: Average | None = None
+    given: Given | None = None
+
+    @property
+    def nets(self) -> list[Any]:
+        """The net in training, then its moving average if there is one."""
+        return [self.net, self.average.net] if self.average else [self.net]
+
+    @property
+    def result(self) -> Any:
+        """The net that counts, which is validated, kept as best, tested and exported."""
+        return self.nets[-1]
+
+    def average_statistics(self) -> None:
+        """Give every device of every worker the mean of their running statistics."""
+        for net in self.nets:
+            self.workers.average_statistics(net)
 
     def description(self) -> dict[str, Any]:
         """Return what `config.json` holds: enough to build the net and to know the data again."""
@@ -82,10 +102,9 @@ class Run:
             "devices": len(self.ctx),
             "precision": precision(self.net, self.trainer),
             "parameters": sum(
-                math.prod(p.shape)
-                for p in self.net.collect_params().values()
-                if p.grad_req != "null"
+                math.prod(p.shape) for p in self.net.collect_params().values() if p._differentiable
             ),
+            **({"init": self.given.facts} if self.given else {}),
             **describe_environment(),
         }
 
@@ -102,13 +121,20 @@ class Run:
         return sha256(to_json([fixed, data]))
 
 
-def build(config: Config, workers: Workers) -> Run:
+def build(config: Config, workers: Workers, given: Given | None = None) -> Run:
     """Put together everything that a run needs, but for its folder.
+
+    Parameters
+    ----------
+    config : Config
+    workers : Workers
+    given : Given, optional
+        Weights to start from; those of worker 0 count. Images are then normalised as theirs were.
 
     Raises
     ------
     InputError
-        If the data, the model, the devices or the batch do not fit.
+        If the data, the model, the weights, the devices or the batch do not fit.
     """
     if config.deterministic:
         # Read when cuDNN chooses an algorithm; on a CPU every run repeats its bits anyway.
@@ -137,13 +163,27 @@ def build(config: Config, workers: Workers) -> Run:
             "times devices times --accumulate): choose a multiple"
         )
     bfloat16 = prepare_amp(config, ctx)
-    net = models.get_model(config.model, classes=len(data.classes), **config.model_options())
-    models.initialize(net, ctx, config.seed)
-    if not config.no_hybridize:
-        compiler.hybridize(net, bfloat16)
+
+    def make_net() -> Any:
+        net = models.get_model(config.model, classes=len(data.classes), **config.model_options())
+        models.initialize(net, ctx, config.seed)
+        if config.freeze:
+            freeze(net, config.freeze)
+        if not config.no_hybridize:
+            compiler.hybridize(net, bfloat16)
+        return net
+
+    net = make_net()
+    if given:
+        take(net, given)
+        data = replace(data, normaliser=given.normaliser or data.normaliser)
+    if config.freeze:
+        log_frozen(net)
     trainer = make_trainer(net, config, ctx, workers)
+    average = None if config.ema is None else Average(make_net(), net, config.ema)
     schedule = make_schedule(config, loader.steps_per_epoch)
-    return Run(config, workers, ctx, data, loader, validation, split, net, trainer, schedule)
+    run = Run(config, workers, ctx, data, loader, validation, split, net, trainer, schedule)
+    return replace(run, average=average, given=given)
 
 
 def augmentation_of(config: Config, epoch: int) -> Augmentation:

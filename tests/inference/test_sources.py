@@ -1,0 +1,80 @@
+"""Every source of weights to start from, opened and taken."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+from exported import train_run
+from test_old_checkpoints import write_old
+from tiny_train import tiny_shapes
+
+import models
+from formats.params_file import read_params
+from formats.weights import named_parameters, save_parameters
+from inference.sources import open_weights
+from training import run
+from training.checkpoints import find, read_checkpoint
+from training.config import make_config
+from training.distributed import Workers
+
+
+@pytest.fixture(scope="module")
+def source_run(tmp_path_factory):
+    return train_run(tmp_path_factory.mktemp("source"), "run", epochs=1)
+
+
+def taken(source, **settings):
+    """Return a net that has taken weights, as `build` gives it, and what was opened."""
+    config = make_config(dataset="shapes", batch_size=40, **settings)
+    given = open_weights(str(source), config)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "get_dataset", tiny_shapes)
+        return run.build(config, Workers("device"), given).net, given
+
+
+def assert_taken(net, arrays):
+    for name, parameter in named_parameters(net).items():
+        np.testing.assert_array_equal(parameter.data().asnumpy(), arrays[name], err_msg=name)
+
+
+def test_a_checkpoint_of_a_run_is_a_source(source_run):
+    checkpoint = find(source_run)
+    net, _ = taken(checkpoint.path / "net.params", model="resnet20_sd", depth=8)
+    assert_taken(net, read_checkpoint(checkpoint.path).arrays("net.params"))
+
+
+def test_a_net_with_more_to_it_takes_what_there_is(source_run, capsys):
+    taken(source_run, model="se_resnet20", depth=8)
+    assert "37 arrays taken, 0 left, 12 made anew (features.2.branch.4." in capsys.readouterr().out
+
+
+def test_weights_of_gluoncv_are_found_where_it_keeps_them(tmp_path, monkeypatch):
+    from gluoncv.model_zoo import model_store
+
+    name, path = "cifar_resnet20_v1", tmp_path / "models"
+    net = models.get_model(name)
+    models.initialize(net, seed=5)
+    path.mkdir()
+    save_parameters(net, path / "saved.params")
+    digest = hashlib.sha1((path / "saved.params").read_bytes()).hexdigest()
+    (path / "saved.params").rename(path / f"{name}-{digest[:8]}.params")
+    monkeypatch.setitem(model_store._model_sha1, name, digest)
+    monkeypatch.setenv("MXNET_HOME", str(tmp_path))
+    found, given = taken(name, model=name)
+    assert_taken(found, {n: p.data().asnumpy() for n, p in named_parameters(net).items()})
+    np.testing.assert_allclose(given.normaliser.mean, [125.3, 122.95, 113.87], atol=0.1)
+
+
+@pytest.mark.parametrize("prefix", ["new", "old"])
+def test_parameter_files_of_gluon_are_sources(tmp_path, prefix):
+    path, settings = tmp_path / "net.params", {"model": "densenet_bc100_k12", "depth": 16}
+    write_old(path, layers=2)
+    arrays = read_params(path.read_bytes(), path)
+    if prefix == "new":
+        net, _ = taken(path, **settings)
+        save_parameters(net, path)
+    net, given = taken(path, **settings)
+    assert len(given.arrays) == len(arrays)
+    np.testing.assert_array_equal(net.output.bias.data().asnumpy(), arrays["dense0_bias"])

@@ -1,0 +1,125 @@
+"""The moving average is what its formula says, counts, and costs the run not one bit."""
+
+from __future__ import annotations
+
+from runtime import mx
+
+import numpy as np
+import pytest
+import test_resume
+from test_optimisation import NORMALISER
+from test_resume import assert_same, resume, stop_after
+from tiny_train import tiny_shapes
+
+import compiler
+import models
+import train_cifar10
+from errors import InputError
+from formats.weights import named_parameters
+from inference.logits import evaluate_net
+from inference.trained import load_trained
+from training import run
+from training.averaging import Average
+from training.checkpoints import find
+from training.config import make_config
+from training.distributed import Workers
+from training.optimisation import make_trainer, train_step
+
+FLAGS = ["--ema", "0.8", "--gpus", "0,1", "--epochs", "2", "--depth", "10"]
+ONE, TWO = [mx.cpu()], [mx.cpu(0), mx.cpu(1)]
+
+
+def values(net):
+    return {
+        name: [copy.asnumpy() for copy in p.list_data()]
+        for name, p in named_parameters(net).items()
+    }
+
+
+def make_net(name, ctx, **options):
+    net = models.get_model(name, **options)
+    models.initialize(net, ctx, seed=1)
+    compiler.hybridize(net)
+    return net
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "ctx"),
+    [
+        ("resnet20_sd", {"depth": 8}, TWO),
+        ("densenet_bc40_k16", {"depth": 16, "growth_rate": 5}, ONE),  # statistics that are computed
+        ("cifar_resnet20_v2", {}, ONE),
+    ],
+)
+def test_the_average_is_that_of_weights_and_statistics_after_each_step(name, options, ctx):
+    config = make_config(model=name, batch_size=8, lr=0.05)
+    rng = np.random.RandomState(0)
+    images = rng.randint(0, 256, (8, 8, 3, 32, 32)).astype(np.uint8)
+    targets = np.eye(10, dtype=np.float32)[rng.randint(0, 10, (8, 8))]
+
+    def train(after_step):
+        net = make_net(name, ctx, **options)
+        trainer = make_trainer(net, config, ctx, Workers("device"))
+        average = Average(make_net(name, ctx, **options), net, 0.3)
+        expected = values(net)
+        for step in range(len(images)):
+            models.draw_gates(net, 0, step)
+            batch = (images[step], targets[step], NORMALISER, ctx, config)
+            train_step(net, trainer, *batch, after_inference=step == 0)
+            average.update(step)
+            after_step(net, step, expected)
+        mx.nd.waitall()
+        return values(average.net), expected
+
+    def follow(net, step, expected):
+        mx.nd.waitall()
+        decay = min(0.3, (1 + step) / (10 + step))
+        for key, copies in values(net).items():
+            expected[key] = [decay * e + (1 - decay) * c for e, c in zip(expected[key], copies)]
+
+    waited, expected = train(follow)
+    queued, _ = train(lambda *_: None)  # as in a run, where nothing waits between the steps
+    for key, copies in waited.items():
+        np.testing.assert_allclose(copies, expected[key], rtol=1e-5, atol=1e-6, err_msg=key)
+        np.testing.assert_array_equal(copies, queued[key], err_msg=key)
+
+
+@pytest.fixture(scope="module")
+def averaged(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("averaged")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "get_dataset", tiny_shapes)
+        results = test_resume.start(folder, *FLAGS)
+    return folder / "run", results
+
+
+@pytest.fixture(autouse=True)
+def _tiny(monkeypatch):
+    monkeypatch.setattr(run, "get_dataset", tiny_shapes)
+
+
+def test_stopped_and_resumed_it_is_the_same_to_the_bit(tmp_path, averaged, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_after(patch, 8)  # in the second epoch, after a validation
+        with pytest.raises(train_cifar10.StoppedError):
+            test_resume.start(tmp_path, *FLAGS)
+    resume(tmp_path / "run")
+    assert_same(tmp_path / "run", averaged[0])
+    with pytest.raises(InputError, match=r"keeps its settings; drop --ema 0\.5"):
+        resume(tmp_path / "run", "--ema", "0.5")
+
+
+def test_it_is_what_counts_and_the_net_in_training_is_as_without_it(tmp_path, averaged):
+    folder, results = averaged
+    assert find(folder).files["best.params"] != find(folder).files["net.params"]
+    trained, test = load_trained(folder), tiny_shapes("shapes").test
+    measured = evaluate_net(trained.net, test, trained.normaliser, ONE)
+    assert measured["loss"] == pytest.approx(results["test_loss_best"], rel=1e-5)
+    test_resume.start(tmp_path, *FLAGS[2:])
+    plain = find(tmp_path / "run")
+    assert plain.files["net.params"] == find(folder).files["net.params"]
+
+
+def test_a_decay_of_one_is_refused(capsys):
+    assert train_cifar10.main(["--ema", "1"]) == 2
+    assert capsys.readouterr().err == "error: --ema 1.0 is out of range: from 0 to 0.999999\n"

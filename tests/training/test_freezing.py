@@ -1,0 +1,73 @@
+"""What is frozen stays as it is to the bit, statistics included, and the rest learns."""
+
+from __future__ import annotations
+
+from runtime import mx
+
+import numpy as np
+import pytest
+from small_nets import SMALL
+from test_optimisation import NORMALISER
+
+import compiler
+import models
+import train_cifar10
+from errors import InputError
+from formats.weights import named_parameters
+from training.config import make_config
+from training.distributed import Workers
+from training.freezing import freeze
+from training.optimisation import make_trainer, train_step
+
+TWO = [mx.cpu(0), mx.cpu(1)]
+# Dropout, widths that are padded, recomputing, squeeze-and-excitation, pooling, stochastic depth.
+NETS = [SMALL[number] for number in (1, 3, 7, 8, 11, 12, 18, 19)]
+
+
+def values(net):
+    return {n: [c.asnumpy() for c in p.list_data()] for n, p in named_parameters(net).items()}
+
+
+@pytest.mark.parametrize(("name", "options"), NETS)
+@pytest.mark.parametrize("what", ["2", "features"])
+def test_only_the_rest_learns(name, options, what):
+    hybrid = what == "2"
+    config = make_config(model=name, batch_size=8, lr=0.05, wd=0.1, accumulate=2, clip_grad=1.0)
+    net = models.get_model(name, **options)
+    models.initialize(net, TWO, seed=1)
+    freeze(net, what)
+    if hybrid:
+        compiler.hybridize(net)
+    trainer = make_trainer(net, config, TWO, Workers("device"))
+    before = values(net)
+    rng = np.random.RandomState(0)
+    for step in range(2):
+        images = rng.randint(0, 256, (8, 3, 32, 32)).astype(np.uint8)
+        targets = np.eye(10, dtype=np.float32)[rng.randint(0, 10, 8)]
+        models.draw_gates(net, 0, step)
+        train_step(net, trainer, images, targets, NORMALISER, TWO, config, step == 0)
+    Workers("device").average_statistics(net)
+    changed = {key for key, new in values(net).items() if not np.array_equal(new, before[key])}
+    end = len(net.features) if what == "features" else models.group_ends(net)[1]
+    frozen = tuple(f"features.{number}." for number in range(end))
+    rest = {key for key in before if not key.startswith(frozen)}
+    assert changed <= rest
+    assert all("squeeze" in key for key in rest - changed)  # units that are off
+    assert "output.weight" in changed
+
+
+def test_a_group_is_a_dense_block_with_its_transition_or_the_blocks_of_one_size():
+    kinds = [type(piece).__name__ for piece in models.get_model("densenet40_k12").features]
+    assert kinds[: models.group_ends(models.get_model("densenet40_k12"))[0]] == [
+        *("Conv2D", "DenseBlock", "Transition")
+    ]
+    assert models.group_ends(models.get_model("resnet20")) == [5, 8, 11]
+    assert models.group_ends(models.get_model("cifar_resnet20_v1")) == [3, 4, 5]
+
+
+def test_what_leaves_nothing_to_train_is_refused(capsys):
+    net = models.get_model("resnet20", depth=8)
+    with pytest.raises(InputError, match="the net has 3 groups, and with more frozen nothing"):
+        freeze(net, "4")
+    assert train_cifar10.main(["--freeze", "all"]) == 2
+    assert "--freeze all: choose features or a number of groups" in capsys.readouterr().err

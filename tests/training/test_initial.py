@@ -1,0 +1,132 @@
+"""A run that starts from weights: what it takes, what it refuses, and how it goes on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from exported import train_run
+from test_resume import assert_same, resume, stop_after
+from tiny_train import tiny_shapes
+
+import datasets
+import models
+import train_cifar10
+from datasets.folder import write_folder
+from errors import InputError
+from formats.weights import named_parameters, save_parameters
+from inference.trained import load_trained
+from training import run
+from training.checkpoints import find
+
+CLASSES = ["circle", "square", "triangle"]
+
+
+@pytest.fixture(scope="module")
+def three_classes(tmp_path_factory):
+    """Return a folder with a few images of three of the embedded classes."""
+    data, folder = datasets.get_dataset("shapes"), tmp_path_factory.mktemp("data") / "three"
+    numbers = [data.classes.index(name) for name in CLASSES]
+    splits = []
+    for split, count in ((data.train, 20), (data.test, 10)):
+        chosen = np.concatenate([np.flatnonzero(split.labels == n)[:count] for n in numbers])
+        labels = np.repeat(np.arange(3, dtype=np.int32), count)
+        splits.append(datasets.Split(split.images[chosen], labels))
+    write_folder(folder, *splits, CLASSES)
+    return folder
+
+
+def test_ten_classes_become_three_of_ones_own(tmp_path, three_classes):
+    flags = [*("--model", "densenet_bc40_k16", "--init-from", "densenet_bc40_k16"), "--freeze"]
+    flags += [
+        *("features", "--dataset", "folder", "--data-dir", str(three_classes), "--ema", "0.9")
+    ]
+    flags += [*("--epochs", "4", "--batch-size", "12", "--val-size", "0", "--name", "run")]
+    assert train_cifar10.main([*flags, "--run-dir", str(tmp_path)]) == 0
+    folder = tmp_path / "run"
+    assert json.loads((folder / "results.json").read_text())["test_acc_best"] > 0.9
+    told = "densenet_bc40_k16: {} arrays taken, 2 left (output.weight, output.bias), 2 made anew"
+    source = load_trained("densenet_bc40_k16")
+    given, best = named_parameters(source.net), find(folder).arrays("best.params")
+    assert told.format(len(given) - 2) in (folder / "train.log").read_text()
+    for name, parameter in given.items():
+        if not name.startswith("output."):
+            np.testing.assert_array_equal(best[name], parameter.data().asnumpy())
+    described = json.loads((folder / "config.json").read_text())
+    assert described["init"]["source"] == "densenet_bc40_k16"
+    assert described["init"]["sha256"] == source.facts["source"]["sha256"]
+    assert described["data"]["mean"] == source.normaliser.to_dict()["mean"]
+    graph = (folder / "export" / "model-symbol.json").read_text()
+    assert "use_global_stats" not in graph
+
+
+@pytest.fixture(scope="module")
+def source_run(tmp_path_factory):
+    return train_run(tmp_path_factory.mktemp("source"), "run", epochs=1)
+
+
+def test_it_resumes_to_the_bit_without_its_source(tmp_path, source_run, monkeypatch):
+    monkeypatch.setattr(run, "get_dataset", tiny_shapes)
+    source = shutil.copytree(source_run, tmp_path / "source")
+    flags = [*("--model", "resnet20_sd", "--depth", "8", "--dataset", "shapes", "--val-size", "40")]
+    flags += [*("--batch-size", "24", "--epochs", "1", "--init-from", str(source), "--freeze", "1")]
+    flags += [*("--ema", "0.9", "--accumulate", "2", "--gpus", "0,1", "--ctx", "cpu")]
+    flags += ["--run-dir", str(tmp_path), "--name"]
+    assert train_cifar10.main([*flags, "whole"]) == 0
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3)
+        assert train_cifar10.main([*flags, "run"]) == 143
+    shutil.rmtree(source)
+    folder, first = tmp_path / "run", "epoch-00000-step-000000"
+    killed = shutil.copytree(folder, tmp_path / "killed")  # before it saved anything but its start
+    shutil.rmtree(find(killed).path)
+    assert find(killed).path.name == first
+    resume(folder)
+    resume(killed)
+    assert_same(folder, tmp_path / "whole")
+    assert_same(killed, tmp_path / "whole")
+    shutil.rmtree(killed / "checkpoints")  # as if killed even before that
+    with pytest.raises(InputError, match="before it had saved the weights of"):
+        resume(killed)
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (
+            ["--model", "densenet40_k12", "--init-from", "resnet20"],
+            "the weights of another net: 2 of",
+        ),
+        (["--model", "resnet20", "--init-from", "nowhere"], "nowhere is no run folder"),
+        (["--model", "resnet20", "--init-from", "resnet21"], "did you mean resnet20?"),
+        (
+            ["--model", "cifar_resnet20_v1", "--init-from", "cifar_resnet20_v1"],
+            "cannot get GluonCV",
+        ),
+        (["--model", "resnet20", "--init-from", "bad.params"], "is not a whole parameter file"),
+    ],
+)
+def test_bad_sources_cost_one_line(flags, told, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run, "get_dataset", tiny_shapes)
+    monkeypatch.setenv("MXNET_GLUON_REPO", "http://127.0.0.1:9")  # where nobody answers
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.params").write_bytes(b"nonsense")
+    assert train_cifar10.main([*flags, "--dataset", "shapes", "--run-dir", "runs"]) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1
+    assert not list((tmp_path).glob("runs/*"))
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(run, "get_dataset", tiny_shapes)
+    net = models.get_model("resnet20", depth=8)
+    models.initialize(net)
+    net.features[0].weight.set_data(net.features[0].weight.data() * np.inf)
+    save_parameters(net, tmp_path / "net.params")
+    flags = ["--model", "resnet20", "--depth", "8", "--dataset", "shapes", "--run-dir"]
+    source = ["--init-from", str(tmp_path / "net.params")]
+    assert train_cifar10.main([*flags, str(tmp_path / "runs"), *source]) == 2
+    assert "features.0.weight is not finite" in capsys.readouterr().err

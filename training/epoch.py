@@ -1,0 +1,165 @@
+"""One epoch: its steps, when to save or to stop in between, and what is kept and said of it."""
+
+from __future__ import annotations
+
+import signal
+import time
+from contextlib import closing
+from typing import Any, Callable, Mapping
+
+import models
+from training.optimisation import train_step
+from training.pace import Pace, duration
+from training.run import Progress, Run, Tally, augmentation_of
+from training.run_folder import LOG
+from training.signals import StopSignals
+from utils import seed_step
+
+
+class StoppedError(Exception):
+    """A signal has ended the run, and a checkpoint is saved."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.exit_code = 128 + number
+
+
+def train_one_epoch(
+    run: Run, progress: Progress, save: Callable[[], None], stop: StopSignals, pace: Pace
+) -> None:
+    """Train from the place in `progress` to the end of its epoch.
+
+    Parameters
+    ----------
+    run : Run
+        Net, trainer and data.
+    progress : Progress
+        Brought up to date.
+    save : callable
+        Saves a checkpoint; called when one is due by time, and before stopping.
+    stop : StopSignals
+        Looked at after every step.
+    pace : Pace
+        Told of every step.
+
+    Raises
+    ------
+    DivergedError
+        If a loss is not finite.
+    StoppedError
+        If a signal has come; a checkpoint is saved.
+    """
+    config, loader = run.config, run.loader
+    loader.augmentation = augmentation_of(config, progress.epoch)
+    tally = Tally(run, progress)
+    before, start = progress.seconds, time.monotonic()
+    last_save = start
+    first = progress.epoch * loader.steps_per_epoch
+    begin = first + progress.step
+    with closing(loader.epoch(progress.epoch, progress.step)) as batches:
+        for step, (images, targets) in enumerate(batches, begin):
+            run.trainer.set_learning_rate(run.schedule(step))
+            models.draw_gates(run.net, config.seed, step)
+            seed_step(config.seed, step, run.workers.rank)
+            metrics = train_step(
+                run.net,
+                run.trainer,
+                images,
+                targets,
+                run.data.normaliser,
+                run.ctx,
+                config,
+                after_inference=step == begin,
+            )
+            if run.average:
+                run.average.update(step)
+            minutes = (time.monotonic() - last_save) / 60
+            due = 0 < config.checkpoint_minutes <= minutes and run.workers.rank == 0
+            stopping, saving = tally.add(metrics, (float(stop.received), float(due)))
+            progress.seconds = before + time.monotonic() - start
+            pace.add(config.batch_size, f"epoch {progress.epoch + 1}/{config.epochs}")
+            if stopping or saving:
+                tally.drain()
+                save()
+                last_save = time.monotonic()
+            if stopping:
+                run.workers.wait()
+                raise StoppedError(int(stop.received or signal.SIGTERM))
+            if progress.step and (step + 1 - first) % config.log_interval == 0:
+                _log_step(run, progress, pace)
+    tally.drain()
+
+
+def _log_step(run: Run, progress: Progress, pace: Pace) -> None:
+    seen = progress.step * run.config.batch_size
+    LOG.info(
+        "epoch %d/%d step %d/%d: loss %.4f, error %.2f %%, lr %g, %s",
+        progress.epoch + 1,
+        run.config.epochs,
+        progress.step,
+        run.loader.steps_per_epoch,
+        progress.loss_sum / seen,
+        100 * (1 - progress.correct / seen),
+        run.trainer.learning_rate,
+        pace,
+    )
+
+
+def finish_epoch(run: Run, progress: Progress, validation: Mapping[str, Any] | None) -> bool:
+    """Add the epoch to the history, and move on to the next.
+
+    Parameters
+    ----------
+    run : Run
+    progress : Progress
+        Brought up to date.
+    validation : mapping or None
+        ``loss`` and ``top1`` on the held-out images; None where there are none, and on workers
+        other than the first.
+
+    Returns
+    -------
+    bool
+        Whether the net is the best so far: by validation, or, without it, the last one is.
+    """
+    seen = progress.step * run.config.batch_size
+    steps = run.loader.steps_per_epoch
+    line: dict[str, Any] = {
+        "epoch": progress.epoch + 1,
+        "lr": run.schedule((progress.epoch + 1) * steps - 1),
+        "train_loss": progress.loss_sum / seen,
+        "train_acc": progress.correct / seen,
+        "val_loss": None,
+        "val_acc": None,
+        "epoch_seconds": progress.seconds,
+        "images_per_second": seen / progress.seconds,
+    }
+    best = True
+    if validation:
+        line.update(val_loss=validation["loss"], val_acc=validation["top1"])
+        best = line["val_acc"] > progress.best_acc
+        progress.best_acc = max(progress.best_acc, line["val_acc"])
+    progress.best_epoch = progress.epoch + 1 if best else progress.best_epoch
+    progress.history.append(line)
+    progress.epoch, progress.step = progress.epoch + 1, 0
+    progress.loss_sum, progress.correct, progress.seconds = 0.0, 0, 0.0
+    return best
+
+
+def log_epoch(line: dict[str, Any], epochs: int, pace: Pace) -> None:
+    """Say an epoch's numbers."""
+    validation = ""
+    if line["val_acc"] is not None:
+        error = 100 * (1 - line["val_acc"])
+        validation = f"validation loss {line['val_loss']:.4f}, error {error:.2f} %; "
+    LOG.info(
+        "epoch %d/%d: training loss %.4f, error %.2f %%; %s%s at %.0f images/s, %s left",
+        line["epoch"],
+        epochs,
+        line["train_loss"],
+        100 * (1 - line["train_acc"]),
+        validation,
+        duration(line["epoch_seconds"]),
+        line["images_per_second"],
+        duration(pace.seconds_left()),
+    )
