@@ -51,6 +51,8 @@ def flags_of(program):
         return set(re.findall(r'"(--[a-z][a-z-]+)"', path.read_text(encoding="utf-8")))
     name = path.stem if path.suffix == ".py" else program
     module = importlib.import_module(f"{name}.__main__" if (ROOT / name).is_dir() else name)
+    if not hasattr(module, "main"):
+        return set()
     with contextlib.redirect_stdout(io.StringIO()) as said:
         assert module.main(["--help"]) == 0
     return set(re.findall(r"--[a-z][a-z-]+", said.getvalue()))
