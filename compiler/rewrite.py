@@ -111,8 +111,6 @@ class Rewrite:
         source, output = node.inputs[number]
         return self.nodes[source].shapes[output]
 
-    # ------------------------------------------------------------------------ rules
-
     def convolution(self, node, x, weight, bias=None):
         """2-D convolution → the same with filters of zeros, so that it has a multiple of 16.
 

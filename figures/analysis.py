@@ -24,8 +24,6 @@ from training.distributed import Workers
 from training.optimisation import make_trainer, train_step
 from utils import Normaliser, to_device
 
-# ------------------------------------------------------------------------------- why depth is hard
-
 
 class PlainNet(nn.HybridBlock):
     """The layers of a CIFAR ResNet one after another, without its shortcuts (He et al. 2015).
@@ -133,9 +131,6 @@ def watch_gradients(
     return {"before": before, "after": after, "steps": steps}
 
 
-# -------------------------------------------------------------------------------- stochastic depth
-
-
 def live_blocks(net: Any, steps: int, seed: int = 0) -> np.ndarray:
     """Draw which residual blocks live in each of so many training steps of a run.
 
@@ -209,9 +204,6 @@ def spread(total: int, count: int) -> np.ndarray:
     return np.diff(steps) > 0
 
 
-# ------------------------------------------------------------------------------ dense connectivity
-
-
 def convolution_sizes(net: Any) -> np.ndarray:
     """Return channels read and parameters of each convolution, int (convolutions, 2).
 
@@ -228,9 +220,6 @@ def published_models() -> dict[str, tuple[int, float]]:
         for name, (_, _, error) in models.REGISTRY.items()
         if error is not None
     }
-
-
-# ------------------------------------------------------------------------------ what a net learnt
 
 
 def source_weights(net: Any) -> list[np.ndarray]:
@@ -287,9 +276,6 @@ def confident_mistakes(probabilities: np.ndarray, labels: np.ndarray, count: int
     right = probabilities.argmax(axis=1) == labels
     sure = probabilities.max(axis=1)
     return np.argsort(np.where(right, sure, -sure), kind="stable")[:count]
-
-
-# ---------------------------------------------------------------------------------------- time
 
 
 def median_seconds(call: Callable[[], object], repeats: int) -> float:
