@@ -12,7 +12,7 @@ from runtime import mx
 import numpy
 import pytest
 from mxnet.gluon.contrib.estimator import CheckpointHandler
-from test_runtime import run_python
+from test_runtime import ROOT, run_python
 
 
 @pytest.fixture
