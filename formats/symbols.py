@@ -8,7 +8,7 @@ them; parameters never meet MXNet's own reader.
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Sequence
 
 from runtime import mx
 
@@ -103,7 +103,7 @@ def _is_entry(entry: Any, end: int) -> bool:
     return _is_index(entry[0], end) and _is_index(entry[1], 8) and _is_index(entry[2], 2**31)
 
 
-def load_symbol(graph: bytes, params: bytes, ctx: Any = None) -> Any:
+def load_symbol(graph: bytes, params: bytes, ctx: Sequence[Any] | None = None) -> Any:
     """Return an exported net.
 
     Parameters
@@ -112,7 +112,7 @@ def load_symbol(graph: bytes, params: bytes, ctx: Any = None) -> Any:
         Content of ``model-symbol.json``.
     params : bytes
         Content of ``model-0000.params``.
-    ctx : mxnet.Context or list of them, optional
+    ctx : list of mxnet.Context, optional
         Where to put it; the CPU by default.
 
     Returns

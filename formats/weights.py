@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 from runtime import mx
 
@@ -87,7 +87,7 @@ def save_parameters(net: Any, path: str | Path) -> None:
 
 
 def set_parameters(
-    net: Any, arrays: Mapping[str, np.ndarray], source: object, ctx: Any = None
+    net: Any, arrays: Mapping[str, np.ndarray], source: object, ctx: Sequence[Any] | None = None
 ) -> None:
     """Give a net the values of arrays, all of which must fit.
 
@@ -99,7 +99,7 @@ def set_parameters(
         By the names of `named_parameters`.
     source : object
         Where they come from, for the message.
-    ctx : mxnet.Context or list of them, optional
+    ctx : list of mxnet.Context, optional
         Where to put a net that is not initialised (default: the CPU); else left where it is.
 
     Raises
@@ -124,7 +124,7 @@ def set_parameters(
         parameter._load_init(value, parameter.list_ctx() if parameter._data else ctx or mx.cpu())
 
 
-def load_parameters(net: Any, path: str | Path, ctx: Any = None) -> None:
+def load_parameters(net: Any, path: str | Path, ctx: Sequence[Any] | None = None) -> None:
     """Load what `save_parameters` wrote; see `set_parameters`."""
     path = Path(path)
     set_parameters(net, read_params(read_regular(path, MAX_BYTES), path), path, ctx)

@@ -133,7 +133,7 @@ def _open_symbol(folder: Path, ctx: Sequence[Any] | None) -> Classifier:
     classes, prepare = read_description(facts, folder / names[0])
     rehearse(try_symbol, graph, params, b"%d" % len(classes), source=folder)
     device = ctx[0] if ctx else mx.cpu()
-    net = load_symbol(graph, params, device)
+    net = load_symbol(graph, params, [device])
     compiler.hybridize(net)
 
     def run(images: np.ndarray) -> np.ndarray:

@@ -101,7 +101,7 @@ def evaluate(
     flip: bool = False,
     weighted: bool = False,
     other_data: bool = False,
-    ctx: Any = None,
+    ctx: Sequence[Any] | None = None,
 ) -> dict[str, Any]:
     """Measure classifiers alone and together.
 
@@ -119,7 +119,7 @@ def evaluate(
         Weight the ensemble by validation accuracy.
     other_data : bool
         See `choose_split`.
-    ctx : mxnet.Context or list of them, optional
+    ctx : list of mxnet.Context, optional
         Where MXNet computes.
 
     Returns

@@ -34,7 +34,7 @@ _PLACE = re.compile(
 )
 
 
-def load_old_parameters(net: Any, path: str | Path, ctx: Any = None) -> None:
+def load_old_parameters(net: Any, path: str | Path, ctx: Sequence[Any] | None = None) -> None:
     """Load a file of prefix-style names into a net, by position and shape.
 
     Parameters
@@ -44,7 +44,7 @@ def load_old_parameters(net: Any, path: str | Path, ctx: Any = None) -> None:
     path : path
         What ``save_params``, or ``collect_params().save``, wrote; with or without the net's own
         prefix, in any order that a Python of the time gave a dictionary.
-    ctx : mxnet.Context or list of them, optional
+    ctx : list of mxnet.Context, optional
         Where to put a net that is not initialised; the CPU by default.
 
     Raises

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 import compiler
 import models
@@ -45,7 +45,7 @@ class Trained:
     data_dir: str | None = None
 
 
-def load_trained(source: str | Path, ctx: Any = None) -> Trained:
+def load_trained(source: str | Path, ctx: Sequence[Any] | None = None) -> Trained:
     """Load a run's best net, a checkpoint's, or a pretrained model.
 
     Parameters
@@ -134,7 +134,9 @@ def run_facts(
     }
 
 
-def _from_checkpoint(checkpoint: Checkpoint, file: str, run: Path, ctx: Any) -> Trained:
+def _from_checkpoint(
+    checkpoint: Checkpoint, file: str, run: Path, ctx: Sequence[Any] | None
+) -> Trained:
     description = read_json(run / "config.json")
     results = read_json(run / "results.json") if (run / "results.json").is_file() else {}
     if file not in ("best.params", "net.params"):
@@ -153,7 +155,7 @@ def _from_checkpoint(checkpoint: Checkpoint, file: str, run: Path, ctx: Any) -> 
     return Trained(net, classes, normaliser, facts, config.data_dir)
 
 
-def _from_table(name: str, ctx: Any) -> Trained:
+def _from_table(name: str, ctx: Sequence[Any] | None) -> Trained:
     row = pretrained.find(name)
     net = models.get_model(name, len(row["classes"]))
     pretrained.load(net, name, len(row["classes"]), ctx)

@@ -206,10 +206,10 @@ def draw_gates(net, seed, step):
 
 
 def count_parameters(net):
-    """Count what training changes; from shapes alone, so the net needs no weights."""
+    """Count what training can change; from shapes alone, so the net needs no weights."""
     graph = net(mx.sym.var("data"))
     shapes = dict(zip(graph.list_arguments(), graph.infer_shape(data=(1, 3, 32, 32))[0]))
-    trained = (name for name, p in net.collect_params().items() if p.grad_req != "null")
+    trained = (name for name, p in net.collect_params().items() if p._differentiable)
     return int(sum(np.prod(shapes[name]) for name in trained))
 
 

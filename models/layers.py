@@ -1,4 +1,4 @@
-"""The layers that both families are made of."""
+"""The layers that the families are made of."""
 
 from __future__ import annotations
 
@@ -57,6 +57,30 @@ class Dropout(nn.Dropout):
 
     def hybrid_forward(self, F, x):
         return F.Dropout(x, p=self._rate, cudnn_off=True) if self._rate else x
+
+
+class Shortcut(nn.HybridBlock):
+    """2×2 average pool, append zero channels: (N, C, H, W) → (N, 2C, H/2, W/2).
+
+    He et al.'s option A, without parameters, in the form of the stochastic-depth authors.
+    """
+
+    def hybrid_forward(self, F, x):
+        x = F.Pooling(x, kernel=(2, 2), stride=(2, 2), pool_type="avg")
+        return F.concat(x, x * 0, dim=1)
+
+
+class PooledConv(nn.HybridBlock):
+    """3×3 conv, 2×2 max pool, BN, ReLU: (N, C, H, W) → (N, channels, H/2, W/2)."""
+
+    def __init__(self, channels, in_channels):
+        super().__init__()
+        self.conv = conv(channels, in_channels, kernel=3)
+        self.norm = BNReLU(channels)
+
+    def hybrid_forward(self, F, x):
+        x = F.Pooling(self.conv(x), kernel=(2, 2), stride=(2, 2), pool_type="max")
+        return self.norm(x)
 
 
 class SqueezeExcitation(nn.HybridBlock):

@@ -17,31 +17,16 @@ from mxnet import autograd
 from mxnet.gluon import nn
 
 from errors import InputError
-from models.layers import BNReLU, SqueezeExcitation, conv, dense, norm, three_groups
-
-
-class Shortcut(nn.HybridBlock):
-    """2×2 average pool, append zero channels: (N, C, H, W) → (N, 2C, H/2, W/2).
-
-    He et al.'s option A, without parameters, in the form of the stochastic-depth authors.
-    """
-
-    def hybrid_forward(self, F, x):
-        x = F.Pooling(x, kernel=(2, 2), stride=(2, 2), pool_type="avg")
-        return F.concat(x, x * 0, dim=1)
-
-
-class PooledConv(nn.HybridBlock):
-    """3×3 conv, 2×2 max pool, BN, ReLU: (N, C, H, W) → (N, channels, H/2, W/2)."""
-
-    def __init__(self, channels, in_channels):
-        super().__init__()
-        self.conv = conv(channels, in_channels, kernel=3)
-        self.norm = BNReLU(channels)
-
-    def hybrid_forward(self, F, x):
-        x = F.Pooling(self.conv(x), kernel=(2, 2), stride=(2, 2), pool_type="max")
-        return self.norm(x)
+from models.layers import (
+    BNReLU,
+    PooledConv,
+    Shortcut,
+    SqueezeExcitation,
+    conv,
+    dense,
+    norm,
+    three_groups,
+)
 
 
 class ResidualBlock(nn.HybridBlock):
@@ -173,10 +158,9 @@ class StochasticDepth(nn.HybridSequential):
         return x
 
     def surviving(self, x, gates):
-        """Run one mini-batch through the blocks whose gate is open, of those with a shortcut only.
+        """Run one mini-batch, of blocks whose gate is shut the shortcut only.
 
-        In plain Python over layers that are hybridized one by one: a graph could not leave them
-        out.
+        In plain Python over layers that are hybridized one by one: a graph leaves nothing out.
         """
         gates = iter(gates)
         for layer in self:
@@ -209,8 +193,7 @@ class ResNet(nn.HybridBlock):
     final_survival_prob : float
         p_L of stochastic depth; 1 is constant depth.
     pool : bool
-        A `PooledConv` in front of every group instead of a first block that changes the shape: the
-        first group halves the image too, which leaves most of the arithmetic to wide layers.
+        A `PooledConv` in front of every group, the first too, instead of a block with stride 2.
     squeeze_excitation : bool
         A squeeze-and-excitation block at the end of every branch.
     """
@@ -242,19 +225,18 @@ class ResNet(nn.HybridBlock):
             if not bottleneck:
                 self.features.add(BNReLU(width))
             self.group_ends = []
-            for group, count in enumerate(layers):
+            for group, (count, out) in enumerate(zip(layers, channels[1:])):
                 if pool:
-                    self.features.add(PooledConv(channels[group + 1], width))
-                    width = channels[group + 1]
+                    self.features.add(PooledConv(out, width))
+                    width = out
                 for i in range(count):
                     stride = 2 if group > 0 and i == 0 and not pool else 1
-                    shape = (width, channels[group + 1], stride)
-                    options = (squeeze_excitation, next(survival))
+                    shape, options = (width, out, stride), (squeeze_excitation, next(survival))
                     if bottleneck:
                         self.features.add(bottleneck_block(*shape, *options))
                     else:
                         self.features.add(basic_block(*shape, projection, *options))
-                    width = channels[group + 1]
+                    width = out
                 self.group_ends.append(len(self.features))
             if bottleneck:
                 self.features.add(BNReLU(width))
@@ -314,9 +296,6 @@ VARIANTS: dict[str, tuple[dict[str, Any], float | None]] = {
     "resnet1202": ({"depth": 1202}, 6.67),
 }
 STOCHASTIC_DEPTH_ERRORS = {"resnet110": 5.25, "resnet1202": 4.91}
-VARIANTS.update(
-    {
-        f"{name}_sd": ({**options, "final_survival_prob": 0.5}, STOCHASTIC_DEPTH_ERRORS.get(name))
-        for name, (options, _) in list(VARIANTS.items())
-    }
-)
+for _name, (_options, _) in list(VARIANTS.items()):
+    _error = STOCHASTIC_DEPTH_ERRORS.get(_name)
+    VARIANTS[f"{_name}_sd"] = ({**_options, "final_survival_prob": 0.5}, _error)

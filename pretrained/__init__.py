@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Sequence
 
 from errors import InputError, nearest
 from formats.params_file import read_params
@@ -47,7 +47,7 @@ def find(name: str) -> dict[str, Any]:
     )
 
 
-def load(net: Any, name: str, classes: int, ctx: Any = None) -> None:
+def load(net: Any, name: str, classes: int, ctx: Sequence[Any] | None = None) -> None:
     """Load a model's weights into its net.
 
     Parameters
@@ -58,7 +58,7 @@ def load(net: Any, name: str, classes: int, ctx: Any = None) -> None:
         The model's name.
     classes : int
         How many classes the net tells apart.
-    ctx : mxnet.Context or list of them, optional
+    ctx : list of mxnet.Context, optional
         Where to put a net that is not initialised; the CPU by default.
 
     Raises

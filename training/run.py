@@ -101,9 +101,7 @@ class Run:
             "workers": self.workers.count,
             "devices": len(self.ctx),
             "precision": precision(self.net, self.trainer),
-            "parameters": sum(
-                math.prod(p.shape) for p in self.net.collect_params().values() if p._differentiable
-            ),
+            "parameters": models.count_parameters(self.net),
             **({"init": self.given.facts} if self.given else {}),
             **describe_environment(),
         }

@@ -122,7 +122,9 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"no archive at all", gzip.compress(b""), gzip.compress(b"x")]
+    "content",
+    [b"", b"no archive at all", gzip.compress(b""), gzip.compress(b"x")],
+    ids=["empty", "text", "empty gzip", "text in gzip"],  # gzip's bytes tell the time
 )
 def test_what_is_no_archive_is_refused(content, tmp_path):
     refused(content, tmp_path, "damaged|not the official")
