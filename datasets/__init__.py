@@ -38,7 +38,7 @@ def list_datasets() -> list[str]:
 
 
 def default_data_dir(name: str) -> Path:
-    """Return where a data set is kept if nothing else is said: in MXNet's own data home."""
+    """Return the folder of a data set where none is given: in MXNet's own data home."""
     home = os.environ.get("MXNET_HOME") or "~/.mxnet"
     return Path(home).expanduser() / "datasets" / name
 
@@ -46,7 +46,7 @@ def default_data_dir(name: str) -> Path:
 def get_dataset(
     name: str, data_dir: str | os.PathLike[str] | None = None, seed: int = 0
 ) -> Dataset:
-    """Return a data set, wherever it comes from.
+    """Find, download, read or draw a data set.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def get_dataset(
         `default_data_dir`. For ``folder``, the images' folder, in class folders or as Kaggle has
         them.
     seed : int
-        Of the set that is drawn, ``shapes``.
+        Of ``shapes``, which is drawn; the others do without.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Reading the official archives where they lie: nothing is ever unpacked onto the disk."""
+"""Read the official archives in place; nothing is unpacked onto the disk."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import IO, BinaryIO, Collection, Iterator, Mapping, cast
 from errors import InputError
 from utils import open_regular, read_regular
 
-SLACK = 1 << 20  # bytes of headers, read-me files and padding that an archive may hold besides
+SLACK = 1 << 20  # bytes of headers, read-me files and padding allowed beyond what is wanted
 _READ = 1 << 20
-# What tarfile and gzip raise on a broken archive; headers that go on without end overrun the stack.
+# What tarfile and gzip raise on a broken archive; headers without end overflow the stack.
 _DAMAGE = (
     tarfile.TarError,
     zlib.error,
@@ -74,7 +74,7 @@ def own_digest(path: Path) -> dict[str, str] | None:
 def read_members(
     path: Path, sizes: Mapping[str, int], optional: Collection[str] = ()
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield the wanted members of a ``.tar.gz``; whatever else it holds is passed over.
+    """Yield the wanted members of a ``.tar.gz``; other members are skipped.
 
     Memory stays within twice the sum of `sizes`, whatever the archive claims to hold.
 
@@ -85,7 +85,7 @@ def read_members(
     sizes : mapping of str to int
         Most bytes of each wanted member.
     optional : collection of str
-        Those of them that may be missing.
+        Wanted members that may be missing.
 
     Yields
     ------

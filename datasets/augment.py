@@ -33,7 +33,7 @@ class Augmentation:
     cutmix : float
         Alpha of the Beta distribution for the area of a box that comes from another image (Yun et
         al., arXiv 1905.04899: 1 for CIFAR); 0 is off. With mixup as well, each batch gets one of
-        the two, by the toss of a coin.
+        the two, with equal probability.
     label_smoothing : float
         Probability that is taken from the label and spread evenly over all classes, the label's
         included (Szegedy et al., arXiv 1512.00567); 0 is off.
@@ -83,7 +83,7 @@ def augment(
     augmentation : Augmentation
         What to do.
     rng : numpy.random.RandomState
-        Everything random comes from here; a `RandomState`, since NumPy has frozen its streams.
+        Source of all draws; a `RandomState`, because NumPy never changes its streams.
     fill : numpy.ndarray
         uint8, (3,): the mean colour, which normalises to about 0.
 
@@ -157,7 +157,7 @@ def _mixup(
 def _cutmix(
     images: np.ndarray, targets: np.ndarray, alpha: float, rng: np.random.RandomState
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Paste one box from a permutation of the batch; targets follow the area really pasted."""
+    """Paste one box from a permutation of the batch; targets are mixed by the area pasted."""
     height, width = images.shape[2:]
     share = np.sqrt(1 - rng.beta(alpha, alpha))
     partner = rng.permutation(len(images))

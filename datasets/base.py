@@ -1,4 +1,4 @@
-"""The in-memory form that every source of data is brought into, and its division into splits."""
+"""`Dataset`, the form in memory of every source of data, and its division into splits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from errors import InputError
 from utils import Normaliser
 
 IMAGE_SHAPE = (3, 32, 32)
-CHUNK = 10_000  # images looked at together, where all at once would cost memory
+CHUNK = 10_000  # images processed at a time, where all at once would take too much memory
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Split:
     Raises
     ------
     InputError
-        If types or shapes are others.
+        If a type or a shape is wrong.
     """
 
     images: np.ndarray
@@ -63,13 +63,13 @@ class Dataset:
     Parameters
     ----------
     name : str
-        The source, as `get_dataset` knows it.
+        The source's name in `get_dataset`.
     train, test : Split
         Images and labels.
     classes : tuple of str
         Class names; label ``i`` means ``classes[i]``.
     normaliser : Normaliser
-        Of each channel's statistics over all pixels of the training images.
+        With mean and deviation of each channel over all pixels of the training images.
     fingerprint : str
         Hexadecimal SHA-256 over the arrays and the class names.
     """
@@ -102,7 +102,7 @@ def make_dataset(
     name : str
         The source's name.
     train, test : Split
-        Images and labels; both without gaps in memory from here on.
+        Images and labels.
     classes : sequence of str
         Class names.
     mean, std : array_like of float, (3,), optional
@@ -165,8 +165,8 @@ def check_labels(
 def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and standard deviation of each channel over all pixels.
 
-    Counted in whole numbers, so the result does not depend on the order of summation. A channel
-    that is the same everywhere gets the deviation 1, so that it normalises to 0.
+    Sums are of integers, so the result does not depend on their order. A constant channel gets
+    the deviation 1, so that it normalises to 0.
 
     Parameters
     ----------
@@ -201,14 +201,14 @@ def split_validation(
     val_size : int
         How many images to hold out; 0 leaves the training set as it is.
     seed : int
-        The same seed chooses the same images, under every NumPy.
+        The same seed chooses the same images, with every version of NumPy.
     train_size : int
         How many of the other images to train on, again the same share of every class; 0: all.
 
     Returns
     -------
     train, val : Split
-        Both in the order that the images had.
+        Images keep their order.
     fingerprint : str
         Hexadecimal SHA-256 of the positions chosen and the number of images.
 
@@ -239,7 +239,7 @@ def split_validation(
 
 def _stratified(labels: np.ndarray, among: np.ndarray, size: int, seed: list[int]) -> np.ndarray:
     """Draw `size` positions from those in `among`, the same share of every class, in order."""
-    rng = np.random.RandomState(seed)  # a stream that NumPy has frozen
+    rng = np.random.RandomState(seed)  # a stream that NumPy never changes
     labels = labels[among]
     shares = np.bincount(labels) * size / len(among)
     quotas = np.floor(shares).astype(int)

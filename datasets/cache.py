@@ -1,4 +1,4 @@
-"""Decoded images, kept beside the folder they come from as long as nothing in it changes."""
+"""A cache of decoded images, valid as long as the image files do not change."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from errors import InputError
 from utils import one_line, open_regular, write_atomically
 
 CACHE_NAME = "images-32x32.cache"
-DECODER = "1"  # to be raised when `read_image` changes what it makes of a file
+DECODER = "1"  # raise it when `read_image` returns other pixels than before
 _NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def read_cached(data_dir: Path, paths: Sequence[Path]) -> np.ndarray:
     """Return the pixels of image files, decoded now or on an earlier run.
 
-    The cache, a file in `data_dir`, is used if the files' names, lengths and times of change are
-    what they were, and if it is undamaged; else it is made again. A folder that may not be written
-    to does without.
+    The cache is a file in `data_dir`. It is used if the image files have the same names, lengths
+    and times of change as before and its checksum is right; else it is made again. A folder that
+    may not be written to gets none.
 
     Parameters
     ----------
     data_dir : Path
-        A folder above all files.
+        A folder that contains all files.
     paths : sequence of Path
         The image files.
 
@@ -43,7 +43,7 @@ def read_cached(data_dir: Path, paths: Sequence[Path]) -> np.ndarray:
     Raises
     ------
     InputError
-        If an image cannot be read, or the disk is full; the cache is then absent, or the old one.
+        If an image cannot be read, or the disk is full; an old cache stays as it was.
     """
     cache, fingerprint = data_dir / CACHE_NAME, _fingerprint(data_dir, paths)
     images = _load(cache, fingerprint, len(paths))

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100: found on disk in any of their forms, or downloaded."""
+"""CIFAR-10 and CIFAR-100: read from disk in any of their published forms, or downloaded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from utils import read_regular
 PIXELS = 3 * 32 * 32
 NAMES_BYTES = 1 << 16  # most that class names may take
 HOME_PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
-MIRRORS_VARIABLE = "CIFAR_MIRRORS"  # addresses of folders, separated by spaces, instead of ours
+MIRRORS_VARIABLE = "CIFAR_MIRRORS"  # URLs of folders, separated by spaces; they replace ours
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Source:
     std: tuple[float, float, float]
     train_size: int  # images in each training file
     test_size: int
-    label_bytes: int  # that a binary record begins with; the last one is the label
+    label_bytes: int  # at the start of each binary record; the last one is the label
     label_key: str  # of the labels in a Python batch
     binary: Form
     python: Form
@@ -203,7 +203,7 @@ def decode_binary(
     Raises
     ------
     InputError
-        If the length is another.
+        If the length is wrong.
     """
     record = label_bytes + PIXELS
     if len(content) != count * record:
@@ -217,7 +217,7 @@ def decode_binary(
 def _download(source: Source, archive: Path) -> None:
     mirrors = os.environ.get(MIRRORS_VARIABLE, "").split() or source.mirrors
     try:
-        from datasets.download import download  # its libraries are for this alone
+        from datasets.download import download  # only a download needs its libraries
 
         download(archive, mirrors, source.binary.digests, source.archive_size)
     except (InputError, ImportError) as error:
@@ -234,7 +234,8 @@ def _limits(source: Source, form: Form) -> dict[str, int]:
     def limit(count: int) -> int:
         if form is source.binary:
             return count * (source.label_bytes + PIXELS)
-        # Protocol 0 of Python 3 writes a black pixel as \\u0000; with labels and file names.
+        # Protocol 0 of Python 3 takes six bytes for a black pixel, \\u0000; the rest is for labels
+        # and file names.
         return count * (6 * PIXELS + 128) + 65536
 
     return {
@@ -275,7 +276,7 @@ def _class_names(source: Source, form: Form, where: str, content: bytes) -> list
 def _assemble(
     source: Source, form: Form, files: Iterator[tuple[str, bytes]], where: Path
 ) -> Dataset:
-    """Decode files, in whatever order they come, into one array for each split."""
+    """Decode files, in any order, into the two splits."""
     border = len(form.train) * source.train_size
     images = np.empty((border + source.test_size, *IMAGE_SHAPE), np.uint8)
     labels, classes = np.empty(len(images), np.int64), list(source.classes)

@@ -1,4 +1,4 @@
-"""One file from the first of several mirrors that has it, resumed where it broke off."""
+"""Download a file from one of several mirrors, and resume where a connection broke off."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from utils import one_line
 
 TIMEOUT = (10, 30)  # seconds to connect, seconds without a byte
 PAUSE = 1  # second before all mirrors are tried again
-# In the first round a mirror slower than this, after so many seconds, is left for the next one;
-# universities throttle, and the file then takes an hour from them and a minute from another.
+# In the first round a mirror that is slower than this after so many seconds is left for the next:
+# universities throttle, and a file can take an hour from one mirror and a minute from another.
 SLOW_BYTES_PER_SECOND, SLOW_SECONDS = 200_000, 30
-PROGRESS = 1 << 20  # bytes that a round must bring to be worth another one
-UNKNOWN_SIZE = 1 << 28  # most bytes to accept of an archive of the user's own
+PROGRESS = 1 << 20  # another round is tried if the last one has brought so many bytes
+UNKNOWN_SIZE = 1 << 28  # most bytes of an archive whose checksum the user has given
 _BLOCK = 1 << 16
 
 
@@ -35,8 +35,8 @@ class MirrorError(Exception):
 def download(path: Path, mirrors: Sequence[str], digests: Mapping[str, str], size: int) -> None:
     """Download a file unless it is there, and check it before it gets its name.
 
-    What has arrived is kept in ``<name>.part`` and continued by the next try or the next run. A
-    process that finds another one at it waits, and then takes the result.
+    What has arrived is kept in ``<name>.part`` and continued by the next try or the next run. If
+    another process is downloading the file already, this one waits and uses its result.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def download(path: Path, mirrors: Sequence[str], digests: Mapping[str, str], siz
     digests : mapping of str to str
         Hexadecimal digest by algorithm; a ``.sha256`` file beside `path` replaces them.
     size : int
-        Its length in bytes; not relied on where there is such a file.
+        Its length in bytes; ignored where there is such a file.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def _length(path: Path) -> int:
 
 
 def _accept(partial: Path, path: Path, digests: Mapping[str, str]) -> None:
-    """Give the file its name if it is the right one, else delete it."""
+    """Give the file its name if its checksum is right, else delete it."""
     try:
         check_archive(partial, own_digest(path) or digests)
     except InputError as error:
@@ -115,18 +115,18 @@ def _accept(partial: Path, path: Path, digests: Mapping[str, str]) -> None:
 
 
 def _fetch(url: str, partial: Path, size: int | None, hurry: bool) -> None:
-    """Add to a partial file what it lacks."""
+    """Download what a partial file lacks."""
     have = _length(partial)
     if have and have == size:
         return
-    # Unencoded: a server that would compress the archive once more changes its checksum.
+    # A server that compressed the archive once more would change its checksum.
     headers = {"Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
     print(f"downloading {url}", file=sys.stderr)
     try:
         with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
-            if response.status_code == 416:  # it has no more than what is here: not the same file
+            if response.status_code == 416:  # its file is no longer than ours: not the same one
                 partial.unlink()
                 raise MirrorError("shorter than what was downloaded already")
             if response.status_code not in (200, 206):
@@ -150,7 +150,7 @@ def _fetch(url: str, partial: Path, size: int | None, hurry: bool) -> None:
 def _append(
     response: requests.Response, partial: Path, have: int, size: int | None, hurry: bool
 ) -> None:
-    """Write the body behind the first `have` bytes of the file, within the bound."""
+    """Write the response's body behind the first `have` bytes of the file, up to the limit."""
     length = response.headers.get("Content-Length", "")
     total = size or (have + int(length) if length.isdecimal() else None)
     limit = size or UNKNOWN_SIZE

@@ -14,11 +14,11 @@ from datasets.cache import read_cached
 from errors import InputError
 from utils import one_line
 
-_LITTER = ("thumbs.db", "desktop.ini")  # that file managers leave; hidden files are passed over too
+_LITTER = ("thumbs.db", "desktop.ini")  # left by file managers; hidden files are skipped too
 
 
 def load_folder(data_dir: Path) -> Dataset:
-    """Read a folder of images; see `images.read_image` for what becomes of each.
+    """Read a folder of images; `images.decode_image` says how each is decoded and resized.
 
     The class folders' names are the class names, in alphabetical order; mean and standard
     deviation are those of the training images. Memory: 3 kB an image, and 1 GB at most while
@@ -36,8 +36,8 @@ def load_folder(data_dir: Path) -> Dataset:
     Raises
     ------
     InputError
-        If a folder is missing or empty, its name no text, the classes of train and test differ, or
-        an image is unreadable.
+        If a folder is missing or empty, a class's name is not in UTF-8, the classes of train and
+        test differ, or an image is unreadable.
     """
     files = {split: _class_files(data_dir / split) for split in ("train", "test")}
     classes = list(files["train"])
@@ -62,7 +62,7 @@ def load_folder(data_dir: Path) -> Dataset:
 
 
 def write_folder(data_dir: Path, train: Split, test: Split, classes: Sequence[str]) -> None:
-    """Write images as PNG files, which lose nothing, where `load_folder` finds them.
+    """Write images as PNG files, which are lossless, in the layout that `load_folder` reads.
 
     Parameters
     ----------

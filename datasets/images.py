@@ -1,4 +1,4 @@
-"""Image files of any kind as 32 x 32 colour pixels."""
+"""Decode image files to 32 x 32 RGB pixels."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from utils import read_regular
 SIDE = IMAGE_SHAPE[-1]
 MAX_BYTES = 1 << 26  # of a file
 MAX_PIXELS = 1 << 26  # decoded, each takes up to 14 bytes with all copies: 0.9 GB
-LARGE = 1 << 22  # pixels from which on one image is decoded at a time, to keep to that
-# Each decodes its own pixels, once their number is known. Others would run Ghostscript, or open an
-# image within the image, of any format and size (IPTC, ICO, ICNS).
+LARGE = 1 << 22  # images of so many pixels or more are decoded one at a time, to keep to that
+# Pillow's readers of these know the size of an image before they decode it, by themselves. Others
+# run Ghostscript, or open an image inside the file, of any format and size (IPTC, ICO, ICNS).
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "TGA")
-THREADS = 8  # more do not help, since much of Pillow's work is under Python's lock
+THREADS = 8  # more do not help, since much of Pillow's work holds Python's global lock
 GROUND = (128, 128, 128)  # seen through transparent pixels: near 0 once normalised
-_CHUNK = 64  # files a task
+_CHUNK = 64  # files per task
 _ONE_AT_A_TIME = threading.Lock()
 _ORIENTATION = 0x0112  # the EXIF tag
 _UPRIGHT = {
@@ -97,7 +97,7 @@ def decode_image(content: bytes, name: object) -> np.ndarray:
         raise
     except UnidentifiedImageError as error:
         raise InputError(f"{name} is not an image ({', '.join(FORMATS)})") from error
-    except Exception as error:  # Pillow's readers raise nearly everything on a broken file
+    except Exception as error:  # on a broken file Pillow raises almost any exception
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{name} is not an image that can be read: {reason:.120}") from error
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
@@ -111,7 +111,7 @@ def read_images(paths: Sequence[Path], what: str) -> np.ndarray:
     paths : sequence of Path
         The files.
     what : str
-        What they are, for the progress bar.
+        The progress bar's label.
 
     Returns
     -------
@@ -149,7 +149,7 @@ def read_images(paths: Sequence[Path], what: str) -> np.ndarray:
 
 
 def _bar(what: str, total: int) -> ContextManager[Any]:
-    """Return a progress bar, or None's context where tqdm is not installed: Pillow is enough."""
+    """Return a progress bar, or a context that gives None where tqdm is not installed."""
     try:
         from tqdm import tqdm
     except ImportError:
@@ -179,6 +179,6 @@ def _square(image: Image.Image) -> Image.Image:
 
 
 def _upright(pixels: Image.Image, image: Image.Image) -> Image.Image:
-    """Turn what came of an image as its EXIF data say."""
+    """Rotate or mirror the pixels of an image as its EXIF orientation says."""
     turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
     return pixels if turn is None else pixels.transpose(turn)

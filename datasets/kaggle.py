@@ -29,8 +29,9 @@ def is_kaggle(data_dir: Path) -> bool:
 def load_kaggle(data_dir: Path) -> Dataset:
     """Read the labelled images.
 
-    Kaggle keeps the labels of its test images, so a tenth of the labelled ones, of every class as
-    many and always the same ones, are the test split. Class names are in alphabetical order.
+    Kaggle does not publish the labels of its test images. So a tenth of the labelled images, the
+    same share of every class and always the same images, is the test split. Class names are in
+    alphabetical order.
 
     Parameters
     ----------
@@ -40,7 +41,7 @@ def load_kaggle(data_dir: Path) -> Dataset:
     Returns
     -------
     Dataset
-        Named ``folder``, as the option that reads it.
+        Its name is ``folder``, as is the option that reads it.
 
     Raises
     ------
@@ -93,7 +94,7 @@ def unlabelled_ids(data_dir: Path) -> list[int]:
 
 
 def unlabelled_images(data_dir: Path) -> Iterator[tuple[list[int], np.ndarray]]:
-    """Yield the images to be labelled, 10,000 at a time, of Kaggle's 300,000.
+    """Yield the images to be labelled (Kaggle has 300,000), 10,000 at a time.
 
     Parameters
     ----------
@@ -128,7 +129,7 @@ def _read_labels(path: Path) -> dict[str, str]:
         if next(rows, None) != ["id", "label"]:
             raise InputError(f"{path} does not begin with the line id,label")
         for row in rows:
-            # Digits alone, so that no entry leads out of the folder.
+            # Only digits, so that no entry names a file outside of the folder.
             number = row[0] if len(row) == 2 and row[1].strip() else ""
             if not (number.isdecimal() and number.isascii()) or number in names:
                 raise InputError(f"{path}, line {rows.line_num}: not a new number and its label")

@@ -1,4 +1,4 @@
-"""Batches: in a reproducible order and made ahead for training, in sequence for evaluation."""
+"""Batches: shuffled reproducibly and prepared ahead for training, in order for evaluation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class TrainLoader:
 
     A batch is a function of (seed, epoch, step, worker) alone, so any step can be repeated and a
     run goes on after a stop as if nothing had happened. The workers of a job divide each batch
-    between them: no image is seen twice in an epoch, and no two workers draw alike.
+    between them: no image is seen twice in an epoch, and each worker's draws are its own.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class TrainLoader:
     fill : numpy.ndarray
         uint8, (3,): the mean colour.
     worker, workers : int
-        Which of how many processes this is.
+        This process's number, from 0, and how many there are.
 
     Attributes
     ----------

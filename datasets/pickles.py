@@ -1,10 +1,11 @@
-"""CIFAR's Python batches, read by Python's unpickler with nothing to run at hand.
+"""Read CIFAR's Python batches by an unpickler that calls nothing but functions of this module.
 
-A pickle is a program, and what it names is looked up in all of Python. Here it finds the few names
-that arrays of bytes are written with, and for each a function of ours. Nor can it take more time or
-memory than a few times what the official files take. So the unpickler is Python's own in Python:
-that in C hashes what a file makes a key, tuples as deep as the stack and beyond, makes room for any
-place a file remembers something at, and cannot be told when to stop.
+A pickle is a program that may call any function of Python by its name. This unpickler knows the few
+names that arrays of bytes are written with, and a function of ours stands for each. Time and memory
+stay within a few times what the official files take. It is built on `pickle._Unpickler`, which is
+written in Python. The one in C cannot be bounded: it hashes whatever a file uses as a key, such as
+tuples nested deeper than the stack; it makes its memo as large as the file says; and it runs any
+number of instructions.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 from datasets.base import IMAGE_SHAPE
 from errors import InputError
 
-# The official files take 3 to 5 instructions an image; protocol 0 of Python 3, names as bytes, 12.
+# The official files take 3 to 5 instructions an image, those of Python 3's protocol 0 up to 12.
 INSTRUCTIONS_PER_IMAGE, INSTRUCTIONS_BESIDES = 16, 1000
 _LONGEST_KEY = 100
 _Pythons: Any = pickle._Unpickler
@@ -38,7 +39,7 @@ def decode_python(
     count : int
         Images that it must hold.
     label_key : str
-        What the labels are called in it.
+        The labels' key in its dictionary.
 
     Returns
     -------
@@ -76,11 +77,11 @@ def decode_names(where: str, content: bytes, count: int, key: str) -> list[str]:
 
 
 def _load(where: str, content: bytes, count: int, *keys: str) -> list[Any]:
-    """Return what a file's dictionary has for the keys, of text or of bytes; None for nothing."""
+    """Return a file's values for keys, which may be text or bytes in it; None if it has none."""
     limit = count * INSTRUCTIONS_PER_IMAGE + INSTRUCTIONS_BESIDES
     try:
         batch = _Unpickler(content, limit).load()
-    except Exception as error:  # a broken program can raise nearly everything
+    except Exception as error:  # a broken pickle raises almost any exception
         reason = " ".join(str(error).split()) or "it ends too early"
         raise InputError(f"{where} is not one of CIFAR's Python batches: {reason:.120}") from error
     if type(batch) is not _Batch:
@@ -89,12 +90,12 @@ def _load(where: str, content: bytes, count: int, *keys: str) -> list[Any]:
 
 
 def _is_count(value: Any) -> bool:
-    """Whether a value is a whole number from 0 on that arithmetic takes no time for."""
+    """Whether a value is an integer from 0 to 2**31 - 1, so that arithmetic with it is quick."""
     return type(value) is int and 0 <= value < 1 << 31
 
 
 class _Batch(dict):
-    """A dictionary with short text for keys, which takes no time to look up."""
+    """A dictionary whose keys are short text, so that looking one up is quick."""
 
     __slots__ = ()
 
@@ -105,19 +106,19 @@ class _Batch(dict):
 
 
 class _Uint8:
-    """The type of single bytes; what else is said about it does not matter."""
+    """Stands for NumPy's uint8; what else a file says of the type does not matter."""
 
     def __setstate__(self, state: Any) -> None:
         """Ignore it."""
 
 
 class _Array:
-    """A table of bytes in the making: empty, then given its values once."""
+    """Stands for an array of bytes, which a pickle makes empty and then fills once."""
 
     values: np.ndarray | None = None
 
     def __setstate__(self, state: Any) -> None:
-        """Take version, shape, type, whether by columns, and values."""
+        """Take an array's state: version, shape, type, whether in Fortran's order, and bytes."""
         _, shape, kind, by_columns, values = state
         if self.values is not None:
             raise pickle.UnpicklingError("values of what is no new array")
@@ -132,14 +133,14 @@ class _Array:
 
 
 def _stand_ins(room: int) -> dict[str, Any]:
-    """Return what stands for the names that a pickle may mention.
+    """Return what stands for each name that a pickle may use.
 
-    Made anew for each file, since a pickle may set the attributes of functions.
+    New functions for each file, since a pickle can set attributes of functions.
 
     Parameters
     ----------
     room : int
-        How many bytes may be made of text.
+        How many bytes may be encoded from text, in total.
     """
 
     def encode(text: str, encoding: str) -> bytes:
@@ -169,7 +170,7 @@ def _stand_ins(room: int) -> dict[str, Any]:
 
 
 class _Unpickler(_Pythons):
-    """Runs the instructions that these files consist of, up to a number of them."""
+    """Runs the instructions that these files consist of, and at most `limit` of them."""
 
     _NAMES = """
         PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1
@@ -188,14 +189,14 @@ class _Unpickler(_Pythons):
         self.dispatch = _Instructions(methods, limit)
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what stands for a name here, or refuse it."""
+        """Return what stands for a name, or refuse it."""
         asked = f"{module} {name}".replace("numpy._core.", "numpy.core.")  # NumPy 2, NumPy 1
         if asked not in self._known:
             raise pickle.UnpicklingError(f"it asks for {module[:40]!r}, {name[:40]!r}")
         return self._known[asked]
 
     def load_reduce(self) -> None:
-        """Call with arguments that are a tuple: as such a long text would fill the memory."""
+        """Call a function with a tuple alone: a long text would become a tuple of its letters."""
         if type(self.stack[-1]) is not tuple:
             raise pickle.UnpicklingError("arguments that are no tuple")
         super().load_reduce()
@@ -204,17 +205,17 @@ class _Unpickler(_Pythons):
         self.append(_Batch())
 
     def load_dict(self) -> None:
-        """Make an empty dictionary: Python writes no others in one piece."""
+        """Make an empty dictionary: Python never writes DICT with entries."""
         if self.pop_mark():
             raise pickle.UnpicklingError("a dictionary in one piece")
         self.append(_Batch())
 
-    # Python's own makes room for as many bytes as the file says are coming.
+    # Python's own allocates as many bytes as the file announces.
     load_bytearray8 = _Pythons.load_binbytes8
 
 
 class _Instructions(dict):
-    """Methods by instruction, to be looked up so many times at most."""
+    """Methods by instruction; each lookup is counted, and `limit` of them are allowed."""
 
     def __init__(self, methods: dict[int, Callable[[Any], None]], limit: int) -> None:
         super().__init__(methods)

@@ -49,9 +49,9 @@ def preview(dataset: Dataset, augmentation: Augmentation, seed: int = 0) -> Figu
 
 
 def caption(text: str, longest: int) -> str:
-    """Return text as Matplotlib is to draw it: what is long without its middle, no mathematics.
+    """Return text that Matplotlib draws as it is, not as a formula, and no longer than `longest`.
 
-    What its font has no glyph for is a question mark.
+    Long text loses its middle; what the font has no glyph for becomes a question mark.
     """
     if len(text) > longest:
         text = f"{text[: longest // 2]}…{text[len(text) - (longest - 1) // 2 :]}"
@@ -61,7 +61,7 @@ def caption(text: str, longest: int) -> str:
 
 
 def _one_of_each(labels: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-    """Return the positions of ten images, of each class as many as of any, in their order."""
+    """Return the positions of ten images, spread evenly over the classes and sorted by class."""
     order = rng.permutation(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]
     counts = np.bincount(labels)
@@ -71,7 +71,7 @@ def _one_of_each(labels: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
 
 
 def _describe(target: np.ndarray, classes: Sequence[str]) -> str:
-    """Name the classes that stand out of a target, as in ``cat 70 %, dog 30 %``."""
+    """Name the one or two most probable classes of a target: ``cat 70 %``, ``dog 30 %``."""
     first, second = np.argsort(-target, kind="stable")[:2]
     if target[first] > 0.999:
         return classes[first]

@@ -1,8 +1,8 @@
 """The embedded data set: ten kinds of shapes and textures, drawn from a seed in about a second.
 
-Colours, place, size and rotation say nothing about the class, so no weighting of single pixels
-can tell the classes apart; a small convolutional net can. Each class looks like itself mirrored
-and after a crop. Everything is integer arithmetic on a stream that NumPy has frozen, so the pixels
+Colours, place, size and rotation say nothing about the class, so no linear classifier of pixels
+can tell the classes apart; a small convolutional net can. Mirroring and cropping do not change the
+class. Everything is integer arithmetic on a random stream that NumPy never changes, so the pixels
 are the same on every machine.
 
 Lengths are in 64ths of a pixel, angles in 256ths of a turn, and a shape is a signed distance:
@@ -21,7 +21,7 @@ from datasets.base import IMAGE_SHAPE, Dataset, Split, make_dataset
 TRAIN_SIZE, TEST_SIZE = 10_000, 2_000
 PIXEL = 64
 SIDE = 32
-# 1024 times the cosine; rounding takes away what one libm's last digit may differ in.
+# 1024 times the cosine; rounding removes the last digit, in which C libraries may differ.
 _COSINE = np.array([round(1024 * math.cos(2 * math.pi * i / 256)) for i in range(256)], np.int32)
 
 # (N, 32, 32) coordinates along and across the shape, (N, 1, 1) radius -> (N, 32, 32) distance
@@ -58,7 +58,7 @@ def _cross(u: np.ndarray, v: np.ndarray, radius: np.ndarray) -> np.ndarray:
 
 
 def _star(u: np.ndarray, v: np.ndarray, radius: np.ndarray) -> np.ndarray:
-    """Five points: inside of all but one of the five lines through them."""
+    """Five points: what lies inside of at least four of the five lines through them."""
     sides = np.stack([_along(u, v, turn / 5) for turn in range(5)])
     return np.partition(sides, 3, axis=0)[3] - radius * 6 // 16
 
@@ -82,7 +82,7 @@ def _horizontal(u: np.ndarray, v: np.ndarray, radius: np.ndarray) -> np.ndarray:
 
 
 def _checkerboard(u: np.ndarray, v: np.ndarray, radius: np.ndarray) -> np.ndarray:
-    """Either of the two kinds of bands but not both."""
+    """Inside one of two kinds of bands but not both."""
     bands, others = _wave(u, radius * 5 // 4), _wave(v, radius * 5 // 4)
     return np.maximum(np.minimum(bands, others), -np.maximum(bands, others))
 

@@ -1,1 +1,1 @@
-"""What is drawn, and what is measured to be drawn."""
+"""Pictures, and the measurements that they show."""

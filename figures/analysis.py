@@ -1,4 +1,4 @@
-"""What the walkthrough measures of nets: gradients, live blocks, parameters, weights, time.
+"""Measurements of nets for the walkthrough: gradients, live blocks, parameters, weights, time.
 
 `figures.measurements` draws it.
 """
@@ -153,7 +153,7 @@ def live_blocks(net: Any, steps: int, seed: int = 0) -> np.ndarray:
 def step_seconds(
     name: str, counts: Sequence[int], repeats: int, batch_size: int = 16, **options: Any
 ) -> np.ndarray:
-    """Time a whole training step with so many live blocks.
+    """Time whole training steps with given numbers of live blocks.
 
     Parameters
     ----------
@@ -279,7 +279,7 @@ def confident_mistakes(probabilities: np.ndarray, labels: np.ndarray, count: int
 
 
 def median_seconds(call: Callable[[], object], repeats: int) -> float:
-    """Return the median time of a call, in seconds; it has to wait for its own results."""
+    """Return the median time of a call, in seconds; the call has to wait for its own results."""
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()

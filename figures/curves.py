@@ -1,4 +1,4 @@
-"""Curves of runs, from ``metrics.jsonl`` and nothing else: while a run goes on, without MXNet."""
+"""Curves of runs, from ``metrics.jsonl`` alone: also while a run goes on, and without MXNet."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def plot_curves(run_dirs: Sequence[str | Path], out: str | Path | None = None) -
 def live_curves(
     run_dir: str | Path, show: Callable[[figures.Figure], object], seconds: float = 1.0
 ) -> Iterator[None]:
-    """Within the block, which trains, draw the curves of the run anew after each epoch.
+    """Within the block, which trains, draw the run's curves again after each epoch.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Pictures of what a classifier says, a confusion matrix and images, and of what it listens to."""
+"""Pictures of a classifier: its confusion matrix, its predictions, and the features it uses."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def draw_confusion(
     figure = figures.Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.subplots()
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-    # The root brings out single mistakes, which are what one looks for.
+    # Square roots make single mistakes visible, which are what one looks for.
     picture = axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")

@@ -1,4 +1,4 @@
-"""What all pictures share: colours, line styles, sizes, and how one becomes a file."""
+"""What all pictures share: colours, line styles, sizes, and how they are saved."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import matplotlib.figure as figures
 
 from errors import InputError
 
-# Okabe and Ito's colours are told apart by the colour-blind; line styles by everybody, on paper.
+# Okabe and Ito's colours can be told apart by the colour-blind, line styles on grey paper too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-# Matplotlib's fonts are shared, and a run ends by drawing while `live_curves` may be drawing too.
+# Threads may not draw at once: they share Matplotlib's fonts. A run draws its curves at its end,
+# while `live_curves` may be drawing them too.
 DRAWING = threading.RLock()
 
 

@@ -1,1 +1,1 @@
-"""The files that a net is kept in, and how they are read when nobody vouches for them."""
+"""The files that nets are kept in, written as a whole and read without trusting them."""

@@ -1,4 +1,4 @@
-"""What an export says of itself: its classes, its input, and where it comes from."""
+"""The description that goes with an export: its classes, its input, and where it comes from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def describe(
     normalise: bool,
     extra: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """Return what a user of an export has to know, as ``model.json`` and ONNX metadata have it."""
+    """Return what a user of an export has to know: ``model.json``, and ONNX metadata."""
     return {
         **(extra or {}),
         "classes": list(classes),
@@ -36,19 +36,19 @@ def describe(
 def read_description(
     facts: Mapping[str, Any], source: object
 ) -> tuple[tuple[str, ...], Callable[[np.ndarray], np.ndarray]]:
-    """Return class names, and what turns pixels into an export's input.
+    """Return class names, and a function that turns pixels into an export's input.
 
     Parameters
     ----------
     facts : mapping
-        What `describe` returned, or what a stranger put in its place.
+        What `describe` returned, or anything else: it is not trusted.
     source : object
         Where they come from, for the message.
 
     Raises
     ------
     InputError
-        If they do not say it, or say something odd.
+        If something is missing or makes no sense.
     """
     try:
         classes = tuple(facts["classes"])

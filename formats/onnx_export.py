@@ -24,9 +24,9 @@ from formats.portable import (
 from utils import Normaliser, one_line, write_atomically
 
 MODEL_FILE = "model.onnx"
-# mxnet.onnx writes operators of opset 13, whose BatchNormalization does not say that it is not
-# training: onnx's own ReferenceEvaluator takes the images' statistics there. From 14 on it says so.
-# Of the other operators Add, Mul, Sub, Relu, Identity and Reshape have changed; they allow more.
+# mxnet.onnx writes operators of opset 13. There BatchNormalization cannot say that it is not
+# training, and onnx's own ReferenceEvaluator takes the batch's statistics; from 14 on it says so.
+# Of the other operators, Add, Mul, Sub, Relu, Identity and Reshape have changed: they allow more.
 OPSET = 14
 _IR_VERSION = 7  # of the files of opset 14: every onnxruntime since 1.8 reads them
 _BATCHES = (1, 64)
@@ -40,11 +40,11 @@ def export_onnx(
     normalise: bool = True,
     extra: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a net as an ONNX file that says itself what its input and its classes are.
+    """Write a net as an ONNX file whose metadata describe its input and its classes.
 
-    Its input ``data`` is (N, 3, 32, 32) for any N, its output ``logits`` (N, classes). Metadata has
-    what ``model.json`` has beside a symbol. `onnx.checker` passes it, and onnxruntime gives the
-    net's logits for one image and for 64, before it replaces what is there.
+    Its input ``data`` is (N, 3, 32, 32) for any N, its output ``logits`` (N, classes). The metadata
+    are those of ``model.json`` beside a symbol. Before the file replaces what is there,
+    `onnx.checker` has passed it, and onnxruntime has given the net's logits for 1 and 64 images.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def _convert(symbol: Any, arrays: Mapping[str, Any]) -> Any:
     model.ir_version = _IR_VERSION
     del model.opset_import[:]
     model.opset_import.append(onnx.helper.make_opsetid("", OPSET))
-    # Weights among the inputs could be replaced by the caller, so nothing would be folded.
+    # The caller could replace weights that are inputs, so onnxruntime would not fold them.
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [entry for entry in model.graph.input if entry.name not in weights]
     del model.graph.input[:]

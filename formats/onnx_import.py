@@ -1,4 +1,4 @@
-"""ONNX files that nobody vouches for, as onnxruntime computes them; nothing here needs MXNet."""
+"""Load ONNX files that are not trusted into onnxruntime, without MXNet."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def load_onnx(data: bytes) -> tuple[Any, dict[str, Any]]:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what matters is raised; the rest is no line for users
+    options.log_severity_level = 4  # errors are raised; users need not see the rest
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     metadata = session.get_modelmeta().custom_metadata_map
     return session, {key: json.loads(value) for key, value in metadata.items()}

@@ -22,7 +22,7 @@ _MAX_DIMENSIONS = 32
 
 
 class _Cursor:
-    """A place in some bytes that cannot leave them."""
+    """A position in some bytes that cannot leave them."""
 
     def __init__(self, data: bytes) -> None:
         self.data, self.place = data, 0

@@ -1,6 +1,7 @@
-"""A net as a graph that any device and any library computes, and whether it is still the same net.
+"""A net as a portable graph, and the check that an export computes the same.
 
-What is exported starts here: only operators that CPU, GPU and ONNX have, normalisation included.
+All exports start from this graph. It includes normalisation, and its operators are those that
+MXNet's CPU and GPU builds and ONNX share.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from utils import Normaliser, to_device
 # Largest difference allowed between an export and its net: a share of the largest logit (or of 1,
 # where all logits are smaller). Float32 sums in another order differ by about a tenth of this.
 TOLERANCE = 1e-5
-# Rounding alone can be more in nets of some hundred layers: resnet164 with initial weights is off
-# by 1.1e-5 from what float64 gives. There, so many times the net's own rounding error is allowed,
-# up to a limit that no wrong operator or weight stays below.
+# Rounding alone can be more in nets of some hundred layers: resnet164 with initial weights differs
+# by 1.1e-5 from float64. So this many times the net's own rounding error is allowed, up to a limit
+# that any wrong operator or weight exceeds.
 _ROUNDINGS, _LIMIT = 4, 1e-4
 
 
@@ -59,7 +60,7 @@ def portable_graph(net: Any, normaliser: Normaliser, normalise: bool) -> tuple[A
 
 
 def _rewritten(symbol: Any) -> Any:
-    """Return a graph of the same function without an operator that Module stumbles over."""
+    """Replace an addition that Module gets wrong on a CPU by one of the same value."""
     graph = json.loads(symbol.tojson())
     for node in graph["nodes"]:
         if node["op"] == "elemwise_add":
@@ -83,7 +84,7 @@ def difference(logits: np.ndarray, expected: np.ndarray) -> float:
 def check_agreement(
     what: str, logits: np.ndarray, expected: np.ndarray, rounding: Callable[[], float]
 ) -> None:
-    """Refuse an export whose logits are not its net's.
+    """Raise unless an export's logits are its net's.
 
     Parameters
     ----------
@@ -92,7 +93,7 @@ def check_agreement(
     logits, expected : numpy.ndarray
         Its logits and the net's.
     rounding : callable
-        Returns the net's own rounding error (`rounding_error`); called where it matters.
+        Returns the net's own rounding error (`rounding_error`); called only where it is needed.
 
     Raises
     ------
@@ -100,7 +101,7 @@ def check_agreement(
         Saying by how much they differ.
     """
     found, allowed = difference(logits, expected), TOLERANCE
-    if not found <= allowed:  # so written, NaN is refused
+    if not found <= allowed:  # written so that NaN is refused
         allowed = max(TOLERANCE, min(_LIMIT, _ROUNDINGS * rounding()))
     if not found <= allowed:
         raise InputError(
@@ -135,7 +136,7 @@ def rounding_error(
 
 
 def net_logits(net: Any, pixels: np.ndarray, normaliser: Normaliser) -> np.ndarray:
-    """Return what a net itself says of pixels, on the first device that it is on."""
+    """Return a net's own logits of pixels, from the first device that it is on."""
     return net(to_device(normaliser.arrays(pixels), device_of(net))).asnumpy()
 
 
@@ -146,7 +147,7 @@ def device_of(net: Any) -> Any:
 
 @contextlib.contextmanager
 def without_warnings() -> Iterator[None]:
-    """MXNet's loader cannot decide the type of floats, and its ONNX module uses old names."""
+    """Hide warnings that no user can act on: MXNet's loader and its ONNX module raise them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

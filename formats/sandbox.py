@@ -1,12 +1,11 @@
-"""Load a file in a process of its own first, where a hostile one can do no harm to this one.
+"""Load a file that is not trusted in a child process first, where it cannot harm this one.
 
-The libraries that read graphs are not written for files of strangers: a damaged one can end the
-process, or ask for all the memory there is. The rehearsal meets that in a child with bounds on
-memory and time; only what has gone well there is done here, with the same bytes.
+The libraries that read graphs trust their input: a damaged file can end the process, or ask for all
+the memory there is. So the file is first read in a child with limits on memory and time. Only if
+that goes well are the same bytes read here.
 
-What remains: the child has the user's rights, so a file that makes a library run code of its own
-choosing would succeed; and a fault that depends on chance could spare the child and meet the
-parent.
+Two risks remain. The child has the user's rights, so a file that makes a library run its code can
+do harm. And a fault that depends on chance may spare the child and hit the parent.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ from typing import Callable
 
 from errors import InputError
 
-# Of address space, of which MXNet takes 1.5 GB with a small net.
+# Bytes of address space; MXNet takes 1.5 GB of it with a small net.
 MEMORY = 3 * 2**30
 MEMORY_PER_BYTE = 30  # of the file: the graph in several forms, weights in several layouts
 SECONDS = 300
-# Threads reserve address space, many on a large machine, and two images need none.
+# Each thread reserves address space, a large machine has many, and two images need only one.
 _FRUGAL = {"OMP_NUM_THREADS": "1", "MXNET_CPU_WORKER_NTHREADS": "1", "MALLOC_ARENA_MAX": "2"}
 _DONE = b"done"
 _ROOT = Path(__file__).resolve().parents[1]
@@ -40,7 +39,7 @@ def rehearse(function: Callable[..., object], *parts: bytes, source: object) -> 
     Parameters
     ----------
     function : callable
-        Of a module, which the child imports; called with `parts`.
+        At the top of a module; the child imports it and calls it with `parts`.
     *parts : bytes
         Contents of files.
     source : object
@@ -77,19 +76,19 @@ def rehearse(function: Callable[..., object], *parts: bytes, source: object) -> 
 
 
 def reason(error: BaseException) -> str:
-    """Return the line of an error's message that says why; MXNet's begin with a stack."""
+    """Return the line of an error's message that says why; MXNet's messages begin with a trace."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     line = next((line for line in lines if "Error:" in line), lines[0] if lines else "")
     return f"{line:.200}" or type(error).__name__
 
 
 def main() -> None:
-    """Be the child of `rehearse`."""
+    """Run in the child of `rehearse`."""
     module, name, memory = sys.argv[2:]
     resource.setrlimit(resource.RLIMIT_AS, (int(memory), int(memory)))
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # The libraries print to stdout; what the parent reads is not mixed with that.
+    # The libraries may print to stdout, so the answer gets a descriptor of its own.
     answer = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     data = sys.stdin.buffer.read()

@@ -39,8 +39,8 @@ def export_symbol(
 ) -> dict[str, Path]:
     """Write a net as a symbol that `gluon.SymbolBlock.imports` and `mx.mod.Module` load.
 
-    The files are written beside their place, loaded again and compared with the net; only then do
-    they replace what is there.
+    The files are written to a temporary folder, loaded again and compared with the net; only then
+    do they replace what is there.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
-"""Exported symbols as nets again, from files that nobody vouches for.
+"""Load exported symbols from files that are not trusted.
 
-MXNet reads graphs and parameters with parsers that trust them. Here the graph is checked first, to
-the point where it holds nothing but the operators that `export` writes, in the order that it writes
-them; parameters never meet MXNet's own reader.
+MXNet's own parsers trust the files that they read. So the graph is checked first: it holds nothing
+but operators that `symbol_export` writes, each after its inputs. Parameters are read by
+`params_file`, never by MXNet.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def load_symbol(graph: bytes, params: bytes, ctx: Sequence[Any] | None = None) -
     Raises
     ------
     InputError
-        If the files are not what `export.export_symbol` writes.
+        If the files are not what `symbol_export.export_symbol` writes.
     """
     try:
         check_graph(graph)
@@ -145,7 +145,7 @@ def load_symbol(graph: bytes, params: bytes, ctx: Sequence[Any] | None = None) -
 
 
 def try_symbol(graph: bytes, params: bytes, classes: bytes) -> None:
-    """Load a symbol and run it, for `sandbox.rehearse`; `classes` is their number in decimal."""
+    """Load a symbol and run it, for `sandbox.rehearse`; `classes` is a number in decimal digits."""
     net = load_symbol(graph, params)
     for batch in (1, 2):
         logits = net(mx.nd.zeros((batch, 3, 32, 32)))

@@ -1,4 +1,4 @@
-"""A net's parameters, to files and back: written whole or not at all, read without a pickle."""
+"""Save and load a net's parameters: written as a whole or not at all, and never pickled."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def current_values(net: Any) -> dict[str, Any]:
 def save_arrays(path: Path, arrays: Mapping[str, Any]) -> bytes:
     """Save arrays and return the file's bytes: the one place where anything trained is written."""
     with one_line(f"cannot write {path}"):
-        path.open("wb").close()  # a lack of rights is an OSError here, and prose in MXNet
+        path.open("wb").close()  # without permission this raises an OSError, which MXNet does not
     # Without this wait MXNet 1.9.1 writes running statistics from before the last step.
     mx.nd.waitall()
     try:

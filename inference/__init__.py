@@ -1,1 +1,1 @@
-"""A trained net, whatever it is kept in, and what it says of images."""
+"""Trained nets: load them from whatever they are kept in, and measure them on images."""

@@ -1,4 +1,4 @@
-"""Anything that tells images apart, whatever form it is in: pixels in, logits out.
+"""Classifiers in any form, behind one interface: pixels in, logits out.
 
 Runs, checkpoints, pretrained models and symbols need MXNet, which is imported when one is opened;
 an ONNX file needs onnxruntime only.
@@ -27,7 +27,7 @@ BATCH = 250
 
 @dataclass(frozen=True)
 class Classifier:
-    """Something that tells images apart.
+    """A classifier of images, whatever it was loaded from.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class Classifier:
     run : callable
         Takes pixels, uint8 (N, 3, 32, 32) with any N up to `BATCH`; returns logits (N, classes).
     data_dir : str, optional
-        Where the data was that a run has learnt from.
+        Where a run's training data was.
     """
 
     classes: tuple[str, ...]
@@ -89,7 +89,7 @@ def open_classifier(source: str | Path, ctx: Sequence[Any] | None = None) -> Cla
     Raises
     ------
     InputError
-        If there is no such thing, or it is damaged, hostile or not from here.
+        If there is no such thing, or it is damaged, hostile or not one of this project's.
     """
     path = Path(source)
     if path.suffix == ".onnx":

@@ -1,4 +1,4 @@
-"""Measure classifiers, alone and as an ensemble, on images that they have not learnt from."""
+"""Measure classifiers, alone and as an ensemble, on images that they were not trained on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from inference.metrics import measure
 def choose_split(
     classifier: Classifier, source: str, data: Dataset, name: str, other_data: bool = False
 ) -> Split:
-    """Return the images to measure a classifier on, if they are those that it says.
+    """Return the images to measure a classifier on, if its data and split are these.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def choose_split(
     name : str
         ``test``, ``val`` or ``train``.
     other_data : bool
-        Whether the test images of other data than it was trained on will do.
+        Whether to allow the test images of other data than it was trained on.
 
     Returns
     -------
@@ -69,7 +69,7 @@ def choose_split(
 def ensemble_weights(
     members: Sequence[Classifier], sources: Sequence[str], weighted: bool
 ) -> np.ndarray:
-    """Return what each member of an ensemble counts, summing to 1.
+    """Return the weights of an ensemble's members, which sum to 1.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a classifier's probabilities are worth: loss and errors, with their intervals."""
+"""Loss and errors of a classifier's probabilities, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
         Integers, (N,).
     """
     right = probabilities[np.arange(len(labels)), labels]
-    # A probability that is 0 only for want of digits would make the mean infinite.
+    # A probability too small for a float64 is 0 here, and would make the mean infinite.
     return float(-np.log(np.maximum(right, np.finfo(np.float64).tiny)).mean())
 
 
 def wilson(wrong: int, total: int) -> tuple[float, float]:
-    """Return the 95 % interval of an error of so many out of so many, as fractions.
+    """Return the 95 % interval of an error rate, `wrong` out of `total`, as fractions.
 
     Wilson's score interval (Journal of the American Statistical Association 22, 1927): unlike the
     normal one it stays within 0 and 1, and is right for errors of a few percent.
@@ -54,7 +54,7 @@ def confusion_matrix(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarra
 def measure(
     probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str]
 ) -> dict[str, Any]:
-    """Return everything that `evaluate.py` says of a classifier.
+    """Return everything that `evaluate.py` reports of a classifier.
 
     Parameters
     ----------

@@ -1,12 +1,12 @@
-"""Parameter files of Gluon's first releases, whose names say which layer was made how many-th.
+"""Parameter files of Gluon's first releases, in which layers are named by class and number.
 
     python -m inference.old_checkpoints OLD.params NEW.params --model densenet_bc100_k12
 
 `save_params` of MXNet 0.12 wrote ``conv0_weight``, ``bottleneck0_batchnorm0_gamma`` and so on: the
 layer's class and a counter, after those of the block that it is in. Today's names are paths in the
-net, ``features.1.layers.0.reduce.0.gamma``, and neither can be told from the other. What they share
-is the order of the layers: the n-th layer of the file is the n-th of the net, if their parameters
-and shapes agree; if one does not, the file is of another net.
+net, ``features.1.layers.0.reduce.0.gamma``; neither name follows from the other. But the order of
+the layers is the same. So the n-th layer of the file is taken for the n-th of the net; if their
+parameters or shapes differ, the file is of another net.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from utils import read_regular
 
 _KINDS = ("weight", "bias", "gamma", "beta", "running_mean", "running_var")
 _NAME = re.compile(rf"(?P<layer>.+)_(?P<kind>{'|'.join(_KINDS)})")
-# A DenseNet's layers by class: those of the blocks and the transitions have a number in the net.
+# A DenseNet's names: layers of dense blocks and transitions are numbered throughout the net.
 _PLACE = re.compile(
     r"(?:(?P<block>bottleneck|singlelayer)(?P<layer>\d{1,9})_|transition(?P<transition>\d{1,9})_)?"
     r"(?P<kind>conv|batchnorm|dense)(?P<number>\d{1,9})"
@@ -105,7 +105,7 @@ def _in_order(
 ) -> list[tuple[str, dict[str, np.ndarray]]]:
     """Return layers in the order of computation.
 
-    That of the file, unless the names are a DenseNet's, which tell it whatever order the file has.
+    It is the file's, unless the names are a DenseNet's: their numbers tell the order.
     """
     matches = {name: _PLACE.fullmatch(name) for name in layers}
     places = {name: match for name, match in matches.items() if match}

@@ -1,4 +1,4 @@
-"""Put the best weights of a finished run among the pretrained ones, and measure them there.
+"""Keep the best weights of a finished run among the pretrained ones, and measure them.
 
 python -m inference.publish runs/NAME --note "images after one JPEG compression"
 """
@@ -59,7 +59,7 @@ def publish(run: str | Path, note: str = "") -> dict[str, Any]:
     Raises
     ------
     InputError
-        If the run is not finished, its net is not one of the registry as it is, the weights do not
+        If the run is not finished, its net is not exactly one of the registry's, the weights do not
         fit into float16 or into `pretrained.MAX_BYTES`, or something cannot be written.
     """
     trained = load_trained(run)
@@ -73,7 +73,7 @@ def publish(run: str | Path, note: str = "") -> dict[str, Any]:
     if dataset.fingerprint != facts["data"]["fingerprint"]:
         raise InputError(f"the data that {run} was trained on has changed: put it back")
     file = f"{name}.params"
-    side = pretrained.FOLDER / f"{file}.new"  # until all is known, the model keeps what it had
+    side = pretrained.FOLDER / f"{file}.new"  # the old weights stay until these are measured
     try:
         data = _save_rounded(trained, side)
         measured = _measure(trained, dataset, data)

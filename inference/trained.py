@@ -1,4 +1,4 @@
-"""What training leaves behind, as a net again: run folders, checkpoints, pretrained weights.
+"""Load trained nets: run folders, checkpoints, pretrained weights.
 
 Nothing here trusts a file: parameters are read by `params_file`, and JSON is checked.
 """
@@ -35,7 +35,7 @@ class Trained:
     facts : dict
         Where it comes from and what it reached, in a form that JSON can hold: `run_facts`.
     data_dir : str, optional
-        Where the data was that it learnt from.
+        Where its training data was.
     """
 
     net: Any

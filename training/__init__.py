@@ -1,1 +1,1 @@
-"""What a training run is made of: its settings, its parts, and what it leaves behind."""
+"""A training run: settings, recipes, steps, checkpoints, workers, and the run folder."""

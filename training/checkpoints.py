@@ -1,4 +1,4 @@
-"""Checkpoints: everything that a run's next step depends on, in files that are whole or not there.
+"""Checkpoints: all that a run's next step depends on, written as a whole or not at all.
 
 A checkpoint is a folder ``checkpoints/epoch-<epochs done>-step-<steps done in the next>`` with
 
@@ -8,8 +8,8 @@ A checkpoint is a folder ``checkpoints/epoch-<epochs done>-step-<steps done in t
 - ``state.params``: momentum, the running statistics of each of several devices, and the average;
 - ``manifest.json``: the place in the run, its history, and size and SHA-256 of the files.
 
-It is written beside its place, synced and then renamed; the one before it stays until the next.
-There is no pickle in it.
+It is written to a temporary folder, synced and renamed. The checkpoint before it is kept until the
+next one is written. Nothing in it is pickled.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def set_optimizer_state(
 
 @dataclass
 class Checkpoint:
-    """A checkpoint that was read and found whole.
+    """A checkpoint that has been read and is undamaged.
 
     Attributes
     ----------
@@ -160,7 +160,7 @@ def newest(folder: Path, warn: Callable[[str], None]) -> Checkpoint | None:
     folder : Path
         A run's ``checkpoints``.
     warn : callable
-        Told, in one line, of each damaged checkpoint that is passed over.
+        Called with one line for each damaged checkpoint that is skipped.
 
     Raises
     ------
@@ -198,7 +198,7 @@ def _list(folder: Path) -> list[Path]:
 
 
 class Checkpoints:
-    """The checkpoints of one run, as its one writer sees them.
+    """The checkpoints of one run, for the one process that writes them.
 
     Parameters
     ----------
@@ -249,7 +249,7 @@ class Checkpoints:
         Raises
         ------
         InputError
-            If it cannot be written; the checkpoints there are stay as they are.
+            If it cannot be written; the existing checkpoints stay as they are.
         FloatingPointError
             If a parameter is not finite.
         """

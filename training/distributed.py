@@ -2,7 +2,7 @@
 
 MXNet's parameter server adds up gradients; everything else that workers share goes through here:
 weights and momentum at the start, the sums of a step's metrics, running statistics at a checkpoint.
-One process alone is the case of one worker, in which nothing is sent.
+A process alone is one worker, and sends nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from errors import InputError
 from formats.weights import current_value, is_moving, named_parameters
 
-# Above the numbers that gluon.Trainer gives to parameters; the server takes no names beside them.
+# Above the keys that gluon.Trainer gives to parameters; they are numbers, so names are refused.
 _FIRST_KEY = 1_000_000
 
 
@@ -39,7 +39,7 @@ class Workers:
     Raises
     ------
     InputError
-        If ``dist_sync`` is wanted and no launcher has said who is who, or the other way round.
+        If ``dist_sync`` is asked for without a launcher, or a launcher is used without it.
     """
 
     def __init__(self, kvstore: str) -> None:
@@ -73,7 +73,7 @@ class Workers:
         array : mxnet.nd.NDArray
             Of the same shape on every worker.
         name : int
-            Arrays of different shapes need different ones.
+            Arrays of different shapes need different names.
         """
         if self.count == 1:
             return
@@ -84,7 +84,7 @@ class Workers:
         self.kvstore.pushpull(key, array)
 
     def broadcast(self, arrays: Sequence[np.ndarray], name: int) -> list[np.ndarray]:
-        """Return worker 0's arrays; those of the others count for their shapes alone.
+        """Return worker 0's arrays on every worker; of the others' arrays only the shapes are used.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Who takes part in a job of many processes, who is lost, and how the others hear of it."""
+"""The members of a job of several processes: notice one that is lost, and tell the others."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Callable
 
 from errors import InputError
 
-# A process that was killed is noticed at once; a machine that lost its power, after this.
+# A process that was killed is noticed at once; a machine that lost its power, after these seconds.
 SILENCE = 30.0
-# What the others have to end in an orderly way after one that ended with an error.
+# Seconds that the others have to end by themselves after one has ended with an error.
 GRACE = 10.0
 _BEAT = 1.0
 _CONNECT = 120.0
@@ -28,7 +28,7 @@ class Scheduler:
     port : int
         Where to listen.
     ended : callable
-        Told once why the job has to end.
+        Called once, with the reason why the job has to end.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class Scheduler:
             watcher.start()
 
     def wait(self) -> None:
-        """Wait until all who took part have ended and their last words are heard."""
+        """Wait until all members have ended and their last messages have been read."""
         for watcher in self._watchers:
             watcher.join()
 
@@ -96,12 +96,12 @@ class Scheduler:
     def _tell(self, line: str) -> None:
         with self._lock:
             for member in self._members:
-                with contextlib.suppress(OSError):  # that one is on its way out too
+                with contextlib.suppress(OSError):  # that member is ending too
                     member.sendall(f"{line}\n".encode())
 
 
 class Member:
-    """A server's or worker's end: says that it lives, and ends when the job does.
+    """A server's or worker's end of the connection: sends a beat, and ends when the job does.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ class Member:
     name : str
         For messages.
     ended : callable
-        Called when the job has to end; told the reason if the scheduler cannot say it.
+        Called when the job has to end: with the reason if the scheduler cannot say it, else "".
     """
 
     def __init__(self, address: tuple[str, int], name: str, ended: Callable[[str], None]) -> None:
@@ -151,6 +151,6 @@ class Member:
             self._ended("the job ends: the scheduler is gone; go on with --resume")
 
     def done(self, code: int, told: str = "") -> None:
-        """Say that this process has ended on its own account, and its last words, one line."""
+        """Report that this process has ended by itself: its exit code, and one line to tell."""
         self._done.set()
         self._send(f"done {code} {told}")

@@ -1,4 +1,4 @@
-"""What a run is called: its net, as the papers would say it, and its folder."""
+"""What a run is called: the title of its net in the papers' notation, and its folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import models
 from training.config import Config
 from utils import one_line
 
-# Options of a net: what a title calls them, and the values that go without saying.
+# Options of a net: what a title calls them, and the values that it leaves out.
 _NOTES = {
     "growth_rate": ("k", ()),
     "width": ("width", (1,)),
@@ -21,7 +21,7 @@ _NOTES = {
 
 
 def net_title(config: Config) -> str:
-    """Return what is trained: ``DenseNet-BC-16, k=16``, whatever the name that it began from.
+    """Return the title of the net that is trained, as ``DenseNet-BC-16, k=16``.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def net_title(config: Config) -> str:
     Returns
     -------
     str
-        The name, where the net is not from here.
+        With the options that change the net; GluonCV's nets keep their names.
     """
     name = models.ALIASES.get(config.model, config.model)
     if name not in models.REGISTRY:
@@ -54,10 +54,10 @@ def net_title(config: Config) -> str:
 
 
 def new_folder(config: Config) -> Path:
-    """Return a new run's folder: the one it asks for, or one that no other start can take.
+    """Return a new run's folder: the one that ``--name`` gives, or else a unique one.
 
-    The latter is named by net, data set and time, with a number where one second sees two starts,
-    and is made here.
+    A unique one is named after net, data set and time, with a number where two runs start in the
+    same second. It is made here, so that no other run can take it.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""One step of training: the learning rate, the optimizer, and a batch's way through the net."""
+"""One step of training: learning rate, optimizer, mixed precision, and the step itself."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def make_schedule(config: Config, steps_per_epoch: int) -> Callable[[int], float
     Parameters
     ----------
     config : Config
-        The fields ``lr*``, ``warmup*`` and ``epochs`` count.
+        The fields ``lr*``, ``warmup*`` and ``epochs`` are used.
     steps_per_epoch : int
 
     Returns
@@ -57,9 +57,9 @@ def make_schedule(config: Config, steps_per_epoch: int) -> Callable[[int], float
 def prepare_amp(config: Config, ctx: Sequence[Any]) -> bool:
     """Let MXNet compute in 16 bits, before any net is built.
 
-    In float16 on GPUs, from here on, by MXNet's own AMP. On a CPU that fails at the shortcut of a
-    ResNet, whose zeros it casts to float32; there the compiler computes in bfloat16. What it
-    cannot, or a CPU that would only be slower, stays with float32, and the log says so.
+    On GPUs it is float16 from here on, by MXNet's own AMP. On a CPU that fails at the shortcut of
+    a ResNet, whose zeros it casts to float32, so there the compiler computes in bfloat16. Where it
+    cannot, or where the CPU would only be slower, it is float32, and the log says why.
 
     Returns
     -------
@@ -84,12 +84,12 @@ def prepare_amp(config: Config, ctx: Sequence[Any]) -> bool:
 
 
 def loss_scaler(trainer: gluon.Trainer) -> Any:
-    """Return what AMP keeps the scale of a float16 loss in, or None: bfloat16 needs none."""
+    """Return AMP's loss scaler, or None where there is none: only float16 needs one."""
     return getattr(trainer, "_amp_loss_scaler", None)
 
 
 def loss_scale_state(trainer: gluon.Trainer) -> list[float]:
-    """Return all that the scale of the next steps' losses depends on; nothing without a scaler."""
+    """Return the state of the loss scaler, an empty list if there is none."""
     scaler = loss_scaler(trainer)
     if not scaler:
         return []
@@ -97,7 +97,7 @@ def loss_scale_state(trainer: gluon.Trainer) -> list[float]:
 
 
 def set_loss_scale_state(trainer: gluon.Trainer, state: Sequence[float]) -> None:
-    """Go on from what `loss_scale_state` returned."""
+    """Restore what `loss_scale_state` returned."""
     scaler = loss_scaler(trainer)
     if scaler:
         scaler._loss_scale, scaler._next_loss_scale, steps = state
@@ -177,10 +177,10 @@ def train_step(
     ctx : sequence of mxnet.Context
         N / (devices · accumulate) images go through each of them at a time.
     config : Config
-        ``batch_size``, ``accumulate`` and ``clip_grad`` count.
+        ``batch_size``, ``accumulate`` and ``clip_grad`` are used.
     after_inference : bool
-        Whether the net has done anything but training since the last step, or there was none: then
-        the host waits before the update.
+        Whether the net has computed in inference mode since the last step, or this is the first
+        step. The host then waits before the update.
 
     Returns
     -------
@@ -210,10 +210,10 @@ def train_step(
         else:
             autograd.backward(losses)
     if after_inference:
-        # Inference on a CPU leaves weights in a blocked layout. The first training pass changes
-        # them back in the background, and whether that came before or after the update would
-        # decide the last bits: nag_mom_update reads the weight it has just written, unless the
-        # layout makes it work on a copy.
+        # Inference on a CPU leaves weights in a blocked layout, and the next training pass changes
+        # them back in the background. Whether that happens before or after the update would
+        # decide the last bits: nag_mom_update reads the weight that it has just written, unless
+        # the layout makes it work on a copy.
         mx.nd.waitall()
     trainer.allreduce_grads()
     if config.clip_grad:

@@ -15,7 +15,7 @@ _FIRST, _ENOUGH = 5, 20
 
 
 def duration(seconds: float) -> str:
-    """Return a time as one would say it: ``2 days 3 h``, ``1 h 05 min``, ``3 min``, ``40 s``."""
+    """Return a time in words: ``2 days 3 h``, ``1 h 05 min``, ``3 min``, ``40 s``."""
     if seconds == float("inf"):
         return "an unknown time"
     minutes = int(seconds // 60)
@@ -27,12 +27,12 @@ def duration(seconds: float) -> str:
 
 
 class Pace:
-    """Counts images of the whole run.
+    """Counts the images of a run, and estimates its rate and the time left.
 
     Parameters
     ----------
     total, done : int
-        Training images in the whole run, and those that a resumed run has behind it.
+        Training images in the whole run, and those that a resumed run has already seen.
     faster : str
         The preset to name when the run will take days.
     shown : bool

@@ -1,4 +1,4 @@
-"""How a run that was stopped goes on: the same run, from its newest whole checkpoint."""
+"""Resume a run that was stopped, from its newest undamaged checkpoint."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def open_checkpoints(run: Run, folder: RunFolder) -> tuple[Checkpoints, Checkpoi
     Raises
     ------
     InputError
-        If the run that was stopped is another, or all its checkpoints are damaged.
+        If the run that was stopped differs from this one, or all its checkpoints are damaged.
     """
     description = run.description()
     if not run.config.resume:
@@ -93,7 +93,7 @@ def check_same_run(run: Run, stored: dict[str, Any]) -> None:
         raise InputError("config.json says nothing of the data: it is damaged")
     pairs = [(f"data {name}", data.get(name), now["data"][name]) for name in names]
     pairs += [(name, stored.get(name), now[name]) for name in ("workers", "devices")]
-    # Runs from before there was a choice do not say.
+    # Runs of older versions have no entry for it.
     pairs.append(("precision", stored.get("precision", now["precision"]), now["precision"]))
     differing = [f"{name} was {old}, is {new}" for name, old, new in pairs if old != new]
     if differing:
@@ -101,7 +101,7 @@ def check_same_run(run: Run, stored: dict[str, Any]) -> None:
 
 
 def restore(run: Run, checkpoint: Checkpoint | None) -> Progress:
-    """Bring a run to where a checkpoint is, on every worker.
+    """Restore a run from a checkpoint, on every worker.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def restore(run: Run, checkpoint: Checkpoint | None) -> Progress:
 
 def _share(run: Run, progress: Progress) -> None:
     """Give the other workers what worker 0 has restored."""
-    # With the seconds, for a run that was stopped when nothing but validation was left of an epoch.
+    # Seconds too: a run may have been stopped when only the validation of an epoch was left.
     scale = loss_scale_state(run.trainer)
     place = np.array([progress.epoch, progress.step, progress.seconds, *scale], np.float32)
     epoch, step, seconds, *scale = run.workers.broadcast([place], 1)[0].tolist()

@@ -31,7 +31,7 @@ _MAX_JSON = 16 * 2**20
 
 
 class _Screen(logging.Handler):
-    """Lines on the screen, above a progress bar if there is one; a run goes on without a screen."""
+    """The log on the screen, above a progress bar if there is one; without a screen runs go on."""
 
     def emit(self, record: logging.LogRecord) -> None:
         with contextlib.suppress(OSError):
@@ -40,7 +40,7 @@ class _Screen(logging.Handler):
 
 
 class _File(logging.FileHandler):
-    """Lines in a file; one that cannot be written ends the run instead of being printed about."""
+    """The log in a file; a line that cannot be written ends the run instead of being dropped."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         error = sys.exc_info()[1]
@@ -49,7 +49,7 @@ class _File(logging.FileHandler):
 
 
 def log_to_screen(quiet: bool = False) -> None:
-    """Send what the run says to the screen; only warnings if `quiet`."""
+    """Send the log to the screen; only warnings if `quiet`."""
     LOG.setLevel(logging.INFO)
     LOG.propagate = False
     for handler in list(LOG.handlers):
@@ -63,8 +63,8 @@ def log_to_screen(quiet: bool = False) -> None:
 class RunFolder:
     """A run's folder, locked from `create` or `resume` until `close`.
 
-    The lock belongs to the process: the system lets go of it when the process ends, however it
-    does, so a killed run leaves nothing to clean up.
+    The system releases the lock when the process ends, in whatever way, so a killed run leaves
+    nothing to clean up.
     """
 
     def __init__(self, path: Path, lock: IO[str]) -> None:
@@ -100,7 +100,7 @@ class RunFolder:
                 f"{path} holds a run already: go on with it by --resume {path}, or choose another "
                 "--name"
             )
-        # A run killed before it wrote its config has left these two, and lost nothing.
+        # These two are left by a run that was killed before it wrote its config; nothing is lost.
         others = {entry.name for entry in path.iterdir()} - {"lock", "train.log"}
         others = {name for name in others if not name.startswith(".")}
         if others:
@@ -170,13 +170,13 @@ class RunFolder:
             self._writer.flush()
 
     def close(self) -> None:
-        """Let go of the folder."""
+        """Close the log and release the lock."""
         if self._writer is not None:
             self._writer.close()
         LOG.removeHandler(self._log)
-        with contextlib.suppress(OSError):  # a full disk was told when the line was to be written
+        with contextlib.suppress(OSError):  # a full disk was reported when a line did not fit
             self._log.close()
-        if not (self.path / "config.json").exists():  # nothing became of this run
+        if not (self.path / "config.json").exists():  # the run has not begun
             with contextlib.suppress(OSError):  # hidden files may have been there before
                 for name in ("train.log", "lock"):
                     (self.path / name).unlink()
@@ -221,7 +221,7 @@ def _lock(path: Path) -> IO[str]:
 
 
 def describe_environment() -> dict[str, Any]:
-    """Return what a run's bits may depend on beside its flags: versions, host, state of git."""
+    """Return what a run's result may depend on besides its flags: versions, host, git commit."""
     from runtime import gluoncv
 
     import mxnet
@@ -260,4 +260,4 @@ def _git_state() -> dict[str, Any] | None:
         commit = git("rev-parse", "HEAD").strip()
         return {"commit": commit, "changed": bool(git("status", "--porcelain", "-uno"))}
     except (OSError, subprocess.SubprocessError):
-        return None  # a copy without git, which is no fault
+        return None  # a copy of the files without git will do

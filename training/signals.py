@@ -1,4 +1,4 @@
-"""Stop a run where it can go on from."""
+"""Note signals, so that a run stops only where it can be resumed."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from types import FrameType, TracebackType
 
 
 class StopSignals:
-    """Within the block, SIGINT, SIGTERM and SIGHUP are noted, not obeyed; the second one kills.
+    """Within the block the first SIGINT, SIGTERM or SIGHUP is only noted; the second one kills.
 
-    One that is ignored stays ignored, as nohup has it.
+    A signal that is ignored stays ignored, as under nohup.
 
     Attributes
     ----------
