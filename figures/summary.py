@@ -218,6 +218,7 @@ def plot(rows: Sequence[Row], out: str | Path | None = None) -> figures.Figure:
         name = caption(f"{row.model} {row.settings}".strip(), _LONGEST)
         state = f"{len(curves)} seed{'s' * (len(curves) > 1)}{'' if row.finished else ', running'}"
         look = curve_style(number)
+        look["marker"] = "o" if len(epochs) == 1 else ""  # one point makes no line
         axes.plot(epochs, errors.mean(axis=0), label=f"{name} ({state})", linewidth=2, **look)
         if len(curves) > 1:
             band = {"color": look["color"], "alpha": 0.2, "linewidth": 0}
