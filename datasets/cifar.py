@@ -141,10 +141,9 @@ def load_cifar(source: Source, data_dir: Path) -> Dataset:
 
     Looked for in this order: the binary files, in the folder itself or in the sub-folder that the
     archive unpacks to; the binary archive; the Python batches, likewise; their archive. Class names
-    are those of the file that lies with them, or else the official ones. Loose
-    files are accepted if their lengths and the number of images in each class are right, archives
-    if their checksum is; see `check_archive` for archives of your own. Memory: up to twice the
-    184 MB of the pixels.
+    are those of the file that lies with them, or else the official ones. Loose files are accepted
+    if their lengths and the number of images in each class are right, archives if their checksum
+    is; see `check_archive` for archives of your own. Memory: up to twice the pixels' 184 MB.
 
     Parameters
     ----------

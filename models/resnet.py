@@ -1,9 +1,8 @@
 """Residual networks for 32×32 images, with stochastic depth that really skips.
 
-He, Zhang, Ren, Sun: Deep Residual Learning, https://arxiv.org/abs/1512.03385, section 4.2.
-The same: Identity Mappings in Deep Residual Networks, https://arxiv.org/abs/1603.05027.
-Huang, Sun, Liu, Sedra, Weinberger: Deep Networks with Stochastic Depth, ECCV 2016,
-https://arxiv.org/abs/1603.09382.
+He, Zhang, Ren, Sun: Deep Residual Learning, https://arxiv.org/abs/1512.03385, section 4.2, and
+Identity Mappings in Deep Residual Networks, https://arxiv.org/abs/1603.05027.
+Huang, Sun, Liu, Sedra, Weinberger: Stochastic Depth, https://arxiv.org/abs/1603.09382.
 """
 
 from __future__ import annotations
