@@ -93,7 +93,7 @@ def compete(
     commands: Mapping[str, Sequence[str]],
     rounds: int,
     steps: int,
-    threads: Mapping[str, int] | None = None,
+    environments: Mapping[str, Mapping[str, str]] | None = None,
 ) -> dict[str, Result]:
     """Measure contenders in turn.
 
@@ -103,8 +103,9 @@ def compete(
         By the contender's name: arguments to Python, beginning with a script that calls `serve`.
     rounds, steps : int
         Rounds, and steps in each.
-    threads : mapping of str to int, optional
-        ``OMP_NUM_THREADS`` of the contenders named; all cores for the others.
+    environments : mapping of str to mapping of str to str, optional
+        Variables of the contenders named. All have ``OMP_NUM_THREADS``, the number of cores, unless
+        it is among these.
 
     Returns
     -------
@@ -113,14 +114,14 @@ def compete(
     running = {}
     results = {name: Result([]) for name in commands}
     for name, command in commands.items():
-        count = (threads or {}).get(name, cores())
+        own = (environments or {}).get(name, {})
         running[name] = subprocess.Popen(
             [sys.executable, *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**_ENVIRONMENT, "OMP_NUM_THREADS": str(count)},
+            env={**_ENVIRONMENT, "OMP_NUM_THREADS": str(cores()), **own},
         )
         # One after the other: warming up, too, wants the machine to itself.
         results[name] = _heard(running, name, results[name])

@@ -4,8 +4,9 @@
     python benchmarks/forward_pass.py                 # seven nets, batch 1 and 256; ten minutes
     python benchmarks/forward_pass.py resnet20 --batch 256
 
-Float32 logits of random images; initial weights. PyTorch runs in its default layout and in
-channels_last, in inference mode; onnxruntime runs what `export.py --format onnx` writes.
+Float32 logits of random images; initial weights. PyTorch runs in inference mode, frozen with its
+BatchNorms folded, in its default layout and in channels_last, with an allocator that keeps its
+pages; onnxruntime runs what `export.py --format onnx` writes.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 from contest import compete, cores, describe_machine, serve, spread
-from training_step import LAYOUTS, NETS
+from training_step import ENVIRONMENTS, LAYOUTS, NETS
 
 from errors import command_line
 from utils import table
@@ -76,6 +77,8 @@ def pytorch(layout: str, batch: int, family: str, options: dict[str, Any]) -> Ca
     net, form = pytorch_nets.build(family, options, layout)
     net.eval()
     images = torch.randn(batch, 3, 32, 32).to(memory_format=form)
+    with torch.inference_mode():
+        net = torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(net, images)))
 
     def step() -> None:
         with torch.inference_mode():
@@ -114,7 +117,7 @@ def main() -> None:
                 name: [str(Path(__file__)), net, "--batch", str(batch), "--contender", name]
                 for name in names
             }
-            results = compete(commands, arguments.rounds, steps=max(1, 64 // batch))
+            results = compete(commands, arguments.rounds, max(1, 64 // batch), ENVIRONMENTS)
             rival = min(LAYOUTS[:2], key=lambda name: results[name].median)
             for name in names:
                 result = results[name]

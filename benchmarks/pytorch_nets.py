@@ -1,5 +1,7 @@
 """The same nets in PyTorch, written from the papers: independent evidence, and a rival to time.
 
+ReLUs and additions work in place, as torchvision's do: it saves time and a fifth of the memory.
+
 Modules are created in the order in which this project's nets own their parameters, so that weights
 are copied by position.
 """
@@ -26,9 +28,9 @@ class DenseLayer(nn.Module):
         self.conv2 = nn.Conv2d(width, growth_rate, 3, padding=1, bias=False)
 
     def forward(self, x):
-        new = functional.relu(self.norm1(x))
+        new = functional.relu(self.norm1(x), inplace=True)
         if self.norm2 is not None:
-            new = functional.relu(self.norm2(self.conv1(new)))
+            new = functional.relu(self.norm2(self.conv1(new)), inplace=True)
         return torch.cat([x, self.conv2(new)], 1)
 
 
@@ -38,7 +40,7 @@ class Transition(nn.Sequential):
     def __init__(self, channels, kept):
         super().__init__(
             nn.BatchNorm2d(channels),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(channels, kept, 1, bias=False),
             nn.AvgPool2d(2),
         )
@@ -60,7 +62,7 @@ class DenseNet(nn.Module):
             for _ in range((depth - 4) // (6 if bottleneck else 3)):
                 features.append(DenseLayer(channels, growth_rate, bottleneck))
                 channels += growth_rate
-        features += [nn.BatchNorm2d(channels), nn.ReLU()]
+        features += [nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
         self.features = nn.Sequential(*features)
         self.output = nn.Linear(channels, classes)
 
@@ -80,11 +82,12 @@ class BasicBlock(nn.Module):
         self.stride = stride
 
     def forward(self, x):
-        branch = self.norm2(self.conv2(functional.relu(self.norm1(self.conv1(x)))))
+        branch = functional.relu(self.norm1(self.conv1(x)), inplace=True)
+        branch = self.norm2(self.conv2(branch))
         if self.stride > 1:
             x = functional.avg_pool2d(x, 2)
             x = torch.cat([x, torch.zeros_like(x)], 1)
-        return functional.relu(x + branch)
+        return functional.relu(branch.add_(x), inplace=True)
 
 
 class ResNet(nn.Module):
@@ -92,7 +95,11 @@ class ResNet(nn.Module):
 
     def __init__(self, depth, classes=10):
         super().__init__()
-        features = [nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
+        features = [
+            nn.Conv2d(3, 16, 3, padding=1, bias=False),
+            nn.BatchNorm2d(16),
+            nn.ReLU(inplace=True),
+        ]
         width = 16
         for channels in (16, 32, 64):
             for _ in range((depth - 2) // 6):

@@ -42,9 +42,9 @@ def contender(model: str, batch: int, mode: str, amp: bool) -> None:
 def measure(model: str, batch: int, mode: str, arguments: argparse.Namespace) -> Result:
     """Return what a contender did, a step a round."""
     flags = ["--batch-size", str(batch), "--contender", mode, *["--amp"] * arguments.amp]
-    threads = {mode: arguments.threads} if arguments.threads else None
+    threads = {"OMP_NUM_THREADS": str(arguments.threads)} if arguments.threads else {}
     command = [str(Path(__file__).resolve()), model, *flags]
-    return compete({mode: command}, arguments.steps, 1, threads)[mode]
+    return compete({mode: command}, arguments.steps, 1, {mode: threads})[mode]
 
 
 def describe(model: str, batch: int, mode: str, result: Result) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def test_importing_sets_the_threads_that_mxnet_reads():
     result = run_python(code, ROOT, OMP_DISPLAY_ENV="VERBOSE")  # libgomp says what it has read
     assert result.stdout == "1.9.1\n"
     assert f"OMP_NUM_THREADS = '{runtime.physical_cores()}'" in result.stderr
-    assert "OMP_WAIT_POLICY = 'PASSIVE'" in result.stderr
+    assert "GOMP_SPINCOUNT = '30000'" in result.stderr
 
 
 def test_the_users_number_of_threads_stays(site):
@@ -60,9 +60,8 @@ def test_the_users_number_of_threads_stays(site):
 
 @pytest.mark.parametrize("name", ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"])
 def test_how_the_user_lets_threads_wait_stays(site, name):
-    code = "import runtime, os; print(os.environ.get('OMP_WAIT_POLICY'), os.environ.get({!r}))"
-    policy = "7" if name == "OMP_WAIT_POLICY" else "None"
-    assert run_python(code.format(name), site, **{name: "7"}).stdout == f"{policy} 7\n"
+    code = "import runtime, os; print({k for k in os.environ if k.startswith(('OMP_W', 'GOMP_'))})"
+    assert run_python(code, site, **{name: "7"}).stdout == f"{{'{name}'}}\n"
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
