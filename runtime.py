@@ -16,6 +16,7 @@ import contextlib
 import ctypes
 import importlib.util
 import os
+import platform
 import sys
 import types
 import warnings
@@ -95,6 +96,21 @@ def set_threads() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(physical_cores()))
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "30000")
+
+
+def processor_name(root: str = "/") -> str:
+    """Return what the processor calls itself, and its widest instructions: ``EPYC (AVX2)``.
+
+    Parameters
+    ----------
+    root : str
+        Where ``/proc`` is; without it the answer is the architecture.
+    """
+    text = _read(Path(root) / "proc/cpuinfo")
+    names = (line.partition(":")[2] for line in text.splitlines() if line.startswith("model name"))
+    flags = {"avx512_bf16": "AVX512-BF16", "avx512f": "AVX-512", "avx2": "AVX2"}
+    widest = (f" ({name})" for flag, name in flags.items() if flag in text.split())
+    return next(names, platform.machine()).strip() + next(widest, "")
 
 
 def has_bfloat16(root: str = "/") -> bool:

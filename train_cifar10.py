@@ -178,6 +178,7 @@ def conclude(
         "test_loss_best": best["loss"],
         "test_acc_best": best["top1"],
         "train_seconds": sum(line["epoch_seconds"] for line in progress.history),
+        "cpu_seconds": sum(line.get("cpu_seconds", 0.0) for line in progress.history),
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
     if loss_scaler(run.trainer):

@@ -162,12 +162,8 @@ def cores() -> int:
 
 def describe_machine(threads: int | None = None) -> str:
     """Return processor, threads (those of `cores` by default), system and versions in one line."""
-    model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    for line in info.read_text().splitlines() if info.exists() else ():
-        if line.startswith("model name"):
-            model = line.split(":", 1)[1].strip()
-            break
+    from runtime import processor_name
+
     versions = []
     for name in _PACKAGES:
         try:
@@ -175,7 +171,7 @@ def describe_machine(threads: int | None = None) -> str:
         except metadata.PackageNotFoundError:
             continue
     python = f"Python {platform.python_version()}"
-    machine = f"{model}, {threads or cores()} threads, {platform.system()}"
+    machine = f"{processor_name()}, {threads or cores()} threads, {platform.system()}"
     return f"{machine}; {python}, {', '.join(versions)}"
 
 

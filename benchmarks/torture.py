@@ -40,7 +40,7 @@ START = [
     *("--batch-size", "16", "--val-size", "32", "--dropout", "0.1"),
     *("--checkpoint-minutes", "0.005", "--lr-schedule", "cosine"),
 ]
-TIMES = ("epoch_seconds", "images_per_second")
+TIMES = ("epoch_seconds", "cpu_seconds", "images_per_second")
 ALLOWED = {
     "kill": {-signal.SIGKILL, 0},
     "kill while writing": {-signal.SIGKILL, 0},

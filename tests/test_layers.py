@@ -9,6 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = ("train_cifar10", "evaluate", "export", "predict", "launch")
 # Each imports itself and those after it.
 LAYERS = (
+    "studies",
     "figures",
     "inference",
     "training",

@@ -52,8 +52,9 @@ def train_one_epoch(
     config, loader = run.config, run.loader
     loader.augmentation = augmentation_of(config, progress.epoch)
     tally = Tally(run, progress)
-    before, start = progress.seconds, time.monotonic()
-    last_save = start
+    before = progress.seconds, progress.cpu_seconds
+    start = last_save = time.monotonic()
+    cpu_start = time.process_time()
     first = progress.epoch * loader.steps_per_epoch
     begin = first + progress.step
     with closing(loader.epoch(progress.epoch, progress.step)) as batches:
@@ -76,7 +77,8 @@ def train_one_epoch(
             minutes = (time.monotonic() - last_save) / 60
             due = 0 < config.checkpoint_minutes <= minutes and run.workers.rank == 0
             stopping, saving = tally.add(metrics, (float(stop.received), float(due)))
-            progress.seconds = before + time.monotonic() - start
+            progress.seconds = before[0] + time.monotonic() - start
+            progress.cpu_seconds = before[1] + time.process_time() - cpu_start
             pace.add(config.batch_size, f"epoch {progress.epoch + 1}/{config.epochs}")
             if stopping or saving:
                 tally.drain()
@@ -132,6 +134,7 @@ def finish_epoch(run: Run, progress: Progress, validation: Mapping[str, Any] | N
         "val_loss": None,
         "val_acc": None,
         "epoch_seconds": progress.seconds,
+        "cpu_seconds": progress.cpu_seconds,
         "images_per_second": seen / progress.seconds,
     }
     best = True
@@ -142,7 +145,8 @@ def finish_epoch(run: Run, progress: Progress, validation: Mapping[str, Any] | N
     progress.best_epoch = progress.epoch + 1 if best else progress.best_epoch
     progress.history.append(line)
     progress.epoch, progress.step = progress.epoch + 1, 0
-    progress.loss_sum, progress.correct, progress.seconds = 0.0, 0, 0.0
+    progress.loss_sum, progress.correct = 0.0, 0
+    progress.seconds = progress.cpu_seconds = 0.0
     return best
 
 

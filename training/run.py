@@ -43,6 +43,7 @@ class Progress:
     loss_sum: float = 0.0
     correct: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     best_epoch: int = 0
     best_acc: float = -1.0
     loss_scale: list[float] = field(default_factory=list)

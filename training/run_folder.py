@@ -222,7 +222,7 @@ def _lock(path: Path) -> IO[str]:
 
 def describe_environment() -> dict[str, Any]:
     """Return what a run's result may depend on besides its flags: versions, host, git commit."""
-    from runtime import gluoncv
+    from runtime import gluoncv, processor_name
 
     import mxnet
     import numpy
@@ -237,6 +237,7 @@ def describe_environment() -> dict[str, Any]:
         "host": {
             "name": socket.gethostname(),
             "system": platform.platform(),
+            "processor": processor_name(),
             "processors": os.cpu_count(),
             "threads": os.environ.get("OMP_NUM_THREADS"),
         },

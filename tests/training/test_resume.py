@@ -53,8 +53,7 @@ def metrics(folder):
         ]
     assert rows == lines
     return [
-        {k: v for k, v in line.items() if k not in ("epoch_seconds", "images_per_second")}
-        for line in lines
+        {k: v for k, v in line.items() if not k.endswith(("_seconds", "_second"))} for line in lines
     ]
 
 

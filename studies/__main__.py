@@ -1,0 +1,70 @@
+"""List studies, or take the missing runs of one: `python -m studies [NAME] [--data-dir DIR]`."""
+
+from __future__ import annotations
+
+from errors import InputError, Parser, command_line  # isort: split
+
+import sys
+from typing import Sequence
+
+from runtime import physical_cores
+
+from studies import pace, runner
+from studies.study import NAMES, Entry, entries, get_study
+from utils import table
+
+
+def state(entry: Entry) -> str:
+    """Say in a few words how far a run has come."""
+    if entry.done:
+        other = entry.differences()
+        return f"done by another recipe: {other}" if other else "done"
+    epochs = entry.epochs_done()
+    return f"{epochs} of {entry.config.epochs} epochs" if epochs else "missing"
+
+
+def show(jobs: int) -> None:
+    """Print every study's runs, and how long the missing ones take on this machine."""
+    threads = max(1, physical_cores() // jobs)
+    for name in NAMES:
+        study = get_study(name)
+        rows, left = [], 0.0
+        for entry in entries(name, study):
+            config = entry.config
+            whole = pace.hours(
+                config, config.train_size or 50_000 - (config.val_size or 0), threads
+            )
+            part = 0 if entry.done else 1 - entry.epochs_done() / config.epochs
+            left += part * whole
+            rows.append([entry.name, state(entry), f"{60 * whole:.0f}"])
+        print(f"{name}: {study.question}")
+        print(f"{left / jobs:.1f} hours left here, {jobs} at a time, threads each: {threads}")
+        print(table(("run", "state", "minutes, alone"), rows), end="\n\n", flush=True)
+
+
+@command_line
+def main(argv: Sequence[str] | None = None) -> int:
+    """List, run or report."""
+    parser = Parser(description="Take the missing runs of a study, or say what is missing.")
+    parser.add_argument("name", nargs="?", metavar="NAME", help=", ".join(NAMES))
+    parser.add_argument("--data-dir", help="where CIFAR-10 is [MXNet's own data home]")
+    parser.add_argument("--hours", type=float, default=1e6, help="when to stop [when all is done]")
+    parser.add_argument("--jobs", type=int, help="runs at a time [one for each core]")
+    arguments = parser.parse_args(argv)
+    jobs = arguments.jobs or physical_cores()
+    if jobs < 1 or not arguments.hours > 0:
+        raise InputError("--jobs and --hours: above 0")
+    if arguments.name is None:
+        show(jobs)
+        return 0
+    study = get_study(arguments.name)
+    found = entries(arguments.name, study)
+    for entry in found:
+        other = entry.differences() if entry.done else ""
+        if other:
+            raise InputError(f"{entry.kept} was made by another recipe: {other}; remove it")
+    return runner.run(found, arguments.data_dir, arguments.hours, jobs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

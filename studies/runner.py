@@ -1,0 +1,119 @@
+"""Runs as processes of their own, several at a time, out of everybody's way."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Sequence
+
+from runtime import physical_cores
+
+from errors import tell
+from studies.study import ROOT, Entry
+from training.signals import StopSignals
+from utils import to_json, write_atomically
+
+_LOOK = 0.2  # seconds between looks at the processes
+_NICEST = 19
+
+
+def start(entry: Entry, data_dir: str | None, threads: int) -> subprocess.Popen:
+    """Begin a run, or go on with it, at the lowest priority; its log is in its folder.
+
+    Parameters
+    ----------
+    entry : Entry
+    data_dir : str, optional
+        Where CIFAR-10 is.
+    threads : int
+        To compute with.
+    """
+    flags = ["--resume", str(entry.working)]
+    if not os.path.exists(entry.working / "config.json"):
+        entry.working.mkdir(parents=True, exist_ok=True)
+        recipe = entry.working / ".recipe.json"
+        write_atomically(recipe, to_json({"config": entry.config.to_dict()}))
+        flags = ["--preset", str(recipe), "--seed", str(entry.config.seed)]
+        flags += ["--run-dir", str(entry.working.parent), "--name", entry.name]
+    if data_dir:
+        flags += ["--data-dir", os.path.abspath(data_dir)]
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train_cifar10.py"), *flags],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+        start_new_session=True,  # Ctrl-C is for the runner, which passes it on
+    )
+    with contextlib.suppress(OSError):  # it may have ended; or another kind of system
+        os.setpriority(os.PRIO_PROCESS, process.pid, _NICEST)
+        # Linux shares the processors between sessions first, and heeds `nice` within each alone.
+        Path(f"/proc/{process.pid}/autogroup").write_text(str(_NICEST))
+    return process
+
+
+def run(
+    entries: Sequence[Entry], data_dir: str | None = None, hours: float = 1e6, jobs: int = 0
+) -> int:
+    """Take the missing runs, one after the other, until all are done, time is up or a signal comes.
+
+    Whatever is running then saves a checkpoint, and goes on the next time.
+
+    Parameters
+    ----------
+    entries : sequence of Entry
+        Those that are done are left alone.
+    data_dir : str, optional
+        Where CIFAR-10 is.
+    hours : float
+        When to stop.
+    jobs : int
+        Runs at a time; 0: as many as there are cores, one thread each, which gets more images a
+        second through than one run on all of them.
+
+    Returns
+    -------
+    int
+        The exit code: 0; 2 if a run was refused, which is told; 3 if one diverged; or that of the
+        signal.
+    """
+    jobs = jobs or physical_cores()
+    threads = max(1, physical_cores() // jobs)
+    waiting = [entry for entry in entries if not entry.done]
+    running: dict[subprocess.Popen, Entry] = {}
+    deadline, code, asked = time.monotonic() + 3600 * hours, 0, False
+    with StopSignals() as stop:
+        while running or (waiting and not asked):
+            while waiting and len(running) < jobs and not asked:
+                entry = waiting.pop(0)
+                print(f"{entry.study}: {entry.name} starts", flush=True)
+                running[start(entry, data_dir, threads)] = entry
+            if not asked and (stop.received or time.monotonic() > deadline):
+                asked = True
+                for process in running:
+                    process.send_signal(signal.SIGTERM)
+            for process in [process for process in running if process.poll() is not None]:
+                code = max(code, _ended(process, running.pop(process)))
+            time.sleep(_LOOK)
+    return 128 + stop.received if stop.received else code
+
+
+def _ended(process: subprocess.Popen, entry: Entry) -> int:
+    """Keep what a run leaves, or say why it has ended without."""
+    assert process.stderr is not None
+    lines = [line for line in process.stderr.read().splitlines() if line.strip()]
+    if process.returncode == 0:
+        entry.keep()
+        print(f"{entry.study}: {entry.name} is done", flush=True)
+        return 0
+    if process.returncode == 128 + signal.SIGTERM:
+        print(f"{entry.study}: {entry.name} stopped after {entry.epochs_done()} epochs", flush=True)
+        return 0
+    reason = lines[-1] if lines else f"exit code {process.returncode}"
+    tell(f"{entry.study}: {entry.name}: {reason.replace('error: ', '', 1)}")
+    return 3 if process.returncode == 3 else 2

@@ -1,0 +1,145 @@
+"""A study: a question, and runs that differ in what it asks about and in their seeds."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Mapping, Sequence
+
+from errors import InputError, nearest
+from figures.curves import read_history
+from training.config import Config, make_config
+from training.recipes import OWN
+from training.run_folder import read_config
+from utils import read_regular, to_json, write_atomically
+
+# In the order in which they are worth running.
+NAMES = ("stochastic-depth", "stochastic-depth-augmented")
+ROOT = Path(__file__).resolve().parents[1]
+# What may differ between a run that is kept and the recipe of today: nothing that it learns from.
+_FREE = (*OWN, "data_dir", "log_interval", "checkpoint_minutes")
+_KEPT = ("metrics.csv", "results.json")
+_MAX_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is asked, and the runs that answer it.
+
+    Parameters
+    ----------
+    question : str
+        One line.
+    recipes : mapping of str to mapping
+        By a name for each: fields of `training.config.Config`.
+    seeds : sequence of int
+        Every recipe runs with each of them.
+    """
+
+    question: str
+    recipes: Mapping[str, Mapping[str, Any]]
+    seeds: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run of a study.
+
+    Parameters
+    ----------
+    study, recipe : str
+    config : Config
+    folder : Path
+        The one that ``results`` and ``runs`` are in.
+    """
+
+    study: str
+    recipe: str
+    config: Config
+    folder: Path = ROOT
+
+    @property
+    def name(self) -> str:
+        """What the run is called within its study."""
+        return f"{self.recipe}-seed{self.config.seed}"
+
+    @property
+    def working(self) -> Path:
+        """The run's folder while it is trained."""
+        return self.folder / "runs" / self.study / self.name
+
+    @property
+    def kept(self) -> Path:
+        """The folder of what it leaves."""
+        return self.folder / "results" / self.study / self.name
+
+    @property
+    def done(self) -> bool:
+        """Whether the run has ended, and what it leaves is kept."""
+        return os.path.exists(self.kept / "results.json")
+
+    def epochs_done(self) -> int:
+        """Count the whole epochs of a run that was stopped or is running."""
+        path = self.working / "metrics.jsonl"
+        return len(read_history(self.working)) if os.path.exists(path) else 0
+
+    def differences(self) -> str:
+        """Return in which settings the run that is kept differs from the recipe; "" if in none.
+
+        Raises
+        ------
+        InputError
+            If its ``config.json`` is damaged.
+        """
+        kept = Config.from_dict(read_config(self.kept)["config"])
+        return ", ".join(
+            f"{field.name} was {old}, is {new}"
+            for field in dataclasses.fields(Config)
+            for old, new in [(getattr(kept, field.name), getattr(self.config, field.name))]
+            if field.name not in _FREE and old != new
+        )
+
+    def keep(self) -> None:
+        """Copy what a finished run leaves, without the places and names of this machine.
+
+        Raises
+        ------
+        InputError
+            If something is missing, or cannot be written.
+        """
+        described = read_config(self.working)
+        described["config"].update(data_dir=None, run_dir="runs", resume=None)
+        for part in (described, *described.get("resumed", [])):
+            part.pop("command", None)
+            part.get("host", {}).pop("name", None)
+        self.kept.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.kept / "config.json", to_json(described, indent=1) + b"\n")
+        for name in _KEPT:  # the results last: a run that has them is done
+            write_atomically(self.kept / name, read_regular(self.working / name, _MAX_BYTES))
+
+
+def get_study(name: str) -> Study:
+    """Return a study by its name.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name.
+    """
+    if name not in NAMES:
+        raise InputError(
+            f"unknown study {name!r}:{nearest(name, NAMES)} there are {', '.join(NAMES)}"
+        )
+    return importlib.import_module(f"studies.{name.replace('-', '_')}").STUDY
+
+
+def entries(name: str, study: Study, folder: Path = ROOT) -> list[Entry]:
+    """Return a study's runs in the order in which they are taken: every recipe, seed by seed."""
+    return [
+        Entry(name, recipe, make_config(**settings, seed=seed), folder)
+        for seed in study.seeds
+        for recipe, settings in study.recipes.items()
+    ]
