@@ -113,17 +113,6 @@ def processor_name(root: str = "/") -> str:
     return next(names, platform.machine()).strip() + next(widest, "")
 
 
-def has_bfloat16(root: str = "/") -> bool:
-    """Whether this processor computes in bfloat16, faster than in float32 (AVX512-BF16).
-
-    Parameters
-    ----------
-    root : str
-        Where ``/proc`` is; without it (another system than Linux) the answer is no.
-    """
-    return "avx512_bf16" in _read(Path(root) / "proc/cpuinfo").split()
-
-
 # ------------------------------------------------------------------------------- GPU libraries
 
 # What libmxnet.so of mxnet-cu112 is linked against, where the wheels nvidia-*-cu11 put it; each

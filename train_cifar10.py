@@ -36,7 +36,7 @@ from training.distributed import Workers
 from training.epoch import StoppedError, finish_epoch, log_epoch, train_one_epoch
 from training.flags import parse_args
 from training.naming import new_folder
-from training.optimisation import loss_scale_state, loss_scaler, precision
+from training.optimisation import loss_scale_state, loss_scaler
 from training.pace import Pace
 from training.resumption import open_checkpoints, restore
 from training.run import DivergedError, Progress, Run, build
@@ -160,7 +160,7 @@ def conclude(
         What ``results.json`` holds.
     """
     plot_curves([folder.path], folder.path / "curves.png")
-    if precision(run.net, run.trainer) == "bfloat16":  # what is tested is what leaves: float32
+    if run.precision == "bfloat16":  # what is tested is what leaves: float32
         compiler.hybridize(run.result)
     last = evaluate(run, run.data.test)
     best = last

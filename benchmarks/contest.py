@@ -2,7 +2,8 @@
 
 A benchmark script runs itself once for each contender. That process prepares, takes a few steps to
 warm up, and then, whenever it is told to, takes a round of steps and says how long they took.
-Rounds alternate between the contenders: a machine whose speed drifts treats all alike.
+Rounds alternate between the contenders: a machine whose speed drifts treats all alike. Who does not
+have the turn is stopped, since threads that wait by spinning would disturb the others.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import os
 import platform
 import resource
+import signal
 import statistics
 import subprocess
 import sys
@@ -128,10 +130,12 @@ def compete(
     for _ in range(rounds):
         for name, process in list(running.items()):
             assert process.stdin is not None
+            process.send_signal(signal.SIGCONT)
             process.stdin.write(f"{steps}\n")
             process.stdin.flush()
             results[name] = _heard(running, name, results[name], steps)
     for process in running.values():
+        process.send_signal(signal.SIGCONT)
         process.communicate()
     return results
 
@@ -148,6 +152,7 @@ def _heard(
             facts = json.loads(line[len("contest ") :])
             taken = [facts["seconds"] / steps] if "seconds" in facts else []
             start = facts.get("start_mb", result.start_mb)
+            running[name].send_signal(signal.SIGSTOP)
             return Result(result.seconds + taken, start, facts["peak_mb"])
     code = running.pop(name).wait()
     return Result([], fault=f"ended by signal {-code}" if code < 0 else line)

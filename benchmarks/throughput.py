@@ -78,11 +78,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         contender(arguments.models[0], arguments.batch_size[0], arguments.contender, arguments.amp)
         return
 
-    from runtime import has_bfloat16
-
+    import compiler
     import models
 
-    if arguments.amp and not has_bfloat16():
+    if arguments.amp and not compiler.has_bfloat16():
         raise InputError("this processor has no AVX512-BF16: leave --amp out")
     nets = {name: models.get_model(name) for name in arguments.models}
     machine = describe_machine(arguments.threads)

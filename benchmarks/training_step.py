@@ -4,6 +4,7 @@
     python benchmarks/training_step.py                         # seven nets, a quarter of an hour
     python benchmarks/training_step.py resnet20 densenet_bc40_k16 --compile
     python benchmarks/training_step.py --amp                   # both in bfloat16
+    python benchmarks/training_step.py resnet20 --without fuse # what a rule of the compiler brings
 
 Batch 64, float32, forward, backward and optimizer (SGD with Nesterov momentum and weight decay);
 random images. One validation pass comes first, as a run has it, and counts in the memory. PyTorch
@@ -24,7 +25,7 @@ import statistics
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Sequence
 
 from contest import compete, cores, describe_machine, serve, spread
 
@@ -59,13 +60,15 @@ KEEP_PAGES = {"MALLOC_MMAP_THRESHOLD_": str(2**34), "MALLOC_TRIM_THRESHOLD_": st
 ENVIRONMENTS = dict.fromkeys(LAYOUTS, KEEP_PAGES)
 
 
-def ours(family: str, options: dict[str, Any], amp: bool) -> Callable[[], None]:
-    """Return a step of this project's training."""
+def ours(
+    family: str, options: dict[str, Any], amp: bool, without: Sequence[str] = ()
+) -> Callable[[], None]:
+    """Return a step of this project's training, without some rules of the compiler."""
     import compiler
     import models
 
     net = models.get_model(family, **options)
-    compiler.hybridize(net, bfloat16=amp)
+    compiler.hybridize(net, bfloat16=amp, without=without)
     return _validated(net)
 
 
@@ -213,7 +216,8 @@ def contender(name: str, net: str, amp: bool) -> None:
     if name in LAYOUTS:
         serve(pytorch(name, family, options, amp))
     else:
-        serve(ours(family, options, amp) if name == "ours" else textbook(family, options))
+        mine, *without = name.split(" without ")
+        serve(ours(family, options, amp, without) if mine == "ours" else textbook(family, options))
 
 
 @command_line
@@ -225,6 +229,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2, help="a round")
     parser.add_argument("--compile", action="store_true", help="torch.compile too; takes minutes")
     parser.add_argument("--amp", action="store_true", help="compute in bfloat16")
+    parser.add_argument(
+        "--without", nargs="+", default=[], metavar="RULE", help="ours alone, without each of these"
+    )
     parser.add_argument("--contender", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     unknown = [name for name in arguments.nets if name not in NETS]
@@ -238,8 +245,10 @@ def main() -> None:
     print(
         f"batch {BATCH}, {arguments.rounds} rounds of {arguments.steps} steps in turn", flush=True
     )
-    layouts = LAYOUTS[: 3 if arguments.compile else 2]
+    layouts: Sequence[str] = LAYOUTS[: 3 if arguments.compile else 2]
     names = ["ours", *layouts, *([] if arguments.amp else ["textbook Gluon"])]
+    if arguments.without:
+        layouts, names = ["ours"], ["ours", *(f"ours without {r}" for r in arguments.without)]
     amp = ["--amp"] if arguments.amp else []
     rows = []
     half = max(1, len(os.sched_getaffinity(0)) // 2)  # of the processors: MXNet's own choice
@@ -267,7 +276,7 @@ def main() -> None:
     print(table(HEADER, rows))
 
 
-HEADER = ("net", "form", "images/s", "GFLOP/s", "of peak", "peak MB", "× best PyTorch")
+HEADER = ("net", "form", "images/s", "GFLOP/s", "of peak", "peak MB", "× the rival")
 
 if __name__ == "__main__":
     sys.exit(main())

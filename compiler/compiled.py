@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import collections
-import os
-import types
+import threading
+import warnings
 
-from runtime import mx
-
-import numpy as np
+import mxnet as mx
 from mxnet import autograd
 from mxnet.gluon import HybridBlock
 
-from compiler.fuse import fuse
-from compiler.graph import is_float32
-from compiler.rewrite import ISOLATING, RULES, Rewrite
+from .fuse import fuse
+from .graph import Graph
+from .processor import ONEDNN
+from .rewrite import Rewriter
+from .rules import NAMES, RULES
 
-# Users turn oneDNN off to look for its bugs; its operators then do not exist.
-_ONEDNN = os.environ.get("MXNET_MKLDNN_ENABLED", "1") != "0"
+# Graphs that a block keeps, each with memory of its own: for so many shapes of images.
+KEPT = 8
 
 
 def compiles(ctx):
     """Whether graphs on this device are compiled; elsewhere they stay plain."""
-    return _ONEDNN and ctx.device_type == "cpu"
+    return ONEDNN and ctx.device_type == "cpu"
 
 
-def hybridize(net, bfloat16=False, static_alloc=True, static_shape=True, **flags):
+def hybridize(net, bfloat16=False, without=(), static_alloc=True, static_shape=True, **flags):
     """Hybridize a net, and each block in it, for the processor that it runs on.
+
+    Gluon's own ``net.hybridize(...)`` takes this away again.
 
     Parameters
     ----------
@@ -34,126 +36,189 @@ def hybridize(net, bfloat16=False, static_alloc=True, static_shape=True, **flags
     bfloat16 : bool, default False
         On a CPU, compute in bfloat16 from the first convolution to the average over space.
         Parameters, gradients and statistics stay float32. For processors with instructions for
-        it: `runtime.has_bfloat16`.
+        it: `has_bfloat16`.
+    without : collection of str
+        Rules not to apply, by the names that `explain` gives them.
     static_alloc, static_shape, **flags
         Of Gluon's `hybridize`; the first two for the graph of the whole net alone.
+
+    Raises
+    ------
+    ValueError
+        If a rule is unknown.
     """
+    check_rules(without)
     net.hybridize(static_alloc=static_alloc, static_shape=static_shape, **flags)
-    # A child's own graph runs where the net's does not: in nets that run layer by layer. What each
-    # of them allocated for good would be held all at once.
+    # Where a net's parts run one by one they have graphs of their own; those allocate as they go,
+    # or the memory of all would be held all the time.
     for child in net._children.values() if isinstance(net, HybridBlock) else ():
         child.hybridize(**flags)
 
-    def mark(block):
+    def hook(block):
         if isinstance(block, HybridBlock):
-            block.bfloat16 = bfloat16
-            block._build_cache = types.MethodType(_build_cache, block)
+            block._build_cache = _Builder(block, bfloat16, frozenset(without))
 
-    net.apply(mark)
+    net.apply(hook)
 
 
-def _build_cache(block, *args):
-    """Build what Gluon builds at a hybridized block's first call, and compile it."""
-    type(block)._build_cache(block, *args)
-    data, symbol = block._cached_graph
-    if not block._backend:
+def check_rules(without):
+    """Raise a ValueError unless these are names of rules."""
+    unknown = sorted(set(without) - NAMES)
+    if unknown:
+        raise ValueError(f"unknown rule {unknown[0]!r}: there are {', '.join(sorted(NAMES))}")
+
+
+class _Builder:
+    """Builds what Gluon builds at a hybridized block's first call, and compiles it."""
+
+    def __init__(self, block, *settings):
+        self._block, self._flags, self._settings = block, block._flags, settings
+
+    def __call__(self, *args):
+        block = self._block
+        type(block)._build_cache(block, *args)
+        if block._flags is not self._flags or block._backend:  # hybridized anew, by Gluon alone
+            del block._build_cache
+            return
+        data, symbol = block._cached_graph
         names = [variable.name for variable in data]
-        block._cached_op = Compiled(symbol, names, block._flags, block.bfloat16)
+        block._cached_op = Compiled(block.name, symbol, names, block._flags, *self._settings)
 
 
 class Compiled:
     """A symbol as an operator: of arrays, in the order of `names`, as MXNet's `CachedOp` is.
 
+    Threads may call it at once: they take turns.
+
     Parameters
     ----------
+    name : str
+        The net's, for a warning.
     symbol : Symbol
     data : sequence of str
         Inputs that are no parameters.
     flags : sequence of (str, object)
         Of `CachedOp`.
-    bfloat16 : bool
-    reruns : bool
-        Whether it also runs in another thread, as the backward pass of an `autograd.Function` does.
+    bfloat16, without
+        Of `hybridize`.
     """
 
-    def __init__(self, symbol, data, flags=(), bfloat16=False, reruns=False):
-        self.symbol = symbol
+    def __init__(self, name, symbol, data, flags, bfloat16=False, without=()):
+        self.name, self.symbol = name, symbol
         self.names = symbol.list_inputs()
         self._data = [number for number, name in enumerate(self.names) if name in data]
-        self._flags = list(flags)
-        self._bfloat16 = bfloat16
-        self._reruns = reruns
+        # MXNet does not learn through control flow whose memory is static.
+        branches = any(node.branches for node in Graph.read(symbol).nodes)
+        self._flags = [(k, v) for k, v in flags if not (branches and k.startswith("static"))]
+        self._settings = (bfloat16, without)
         self._plain = _cached_op(symbol, data, self._flags)
-        self._graphs = {}  # by training and shapes of the data
+        self._graphs = collections.OrderedDict()  # by training and shapes of the data
+        self._lock = threading.RLock()
+        self._watched = self._warned = False
 
     def __call__(self, *arrays):
         """Return the symbol's outputs: an array, or a list of them."""
-        key = tuple(_kind(arrays[number]) for number in self._data)
-        training = autograd.is_training()
-        if (training, key) not in self._graphs:
-            graph = self._compile(arrays, training)
-            self._graphs[training, key] = graph
-            if graph and not graph.constants:  # the same in training and in inference
-                self._graphs[not training, key] = graph
-        graph = self._graphs[training, key]
-        return graph(self.names, arrays) if graph else self._plain(*arrays)
+        with self._lock:
+            graph = None if self._watched else self._graph(arrays)
+            return graph(self.names, arrays) if graph else self._plain(*arrays)
 
-    def _compile(self, arrays, training):
-        """Return a `Graph`, or None where the plain one is as good."""
-        is_fit = all(compiles(array.context) and _is_float32(array) for array in arrays)
-        rules = RULES if is_fit and is_float32(self.symbol) else ISOLATING
-        if rules is ISOLATING and not self._reruns:
+    def _graph(self, arrays):
+        key = (autograd.is_training(), *(_kind(arrays[number]) for number in self._data))
+        graph = self._graphs.get(key)
+        if graph and not all(_is_learnt(arrays[number]) for number in graph.trusted):
+            del self._graphs[key]  # frozen since
+        if key not in self._graphs:
+            self._graphs[key] = self._compile(arrays, key)
+            if len(self._graphs) > KEPT:
+                self._graphs.popitem(last=False)
+        self._graphs.move_to_end(key)
+        return self._graphs[key]
+
+    def _compile(self, arrays, key):
+        """Return a `Running`, or None where the plain graph runs."""
+        training, *kinds = key
+        other = self._graphs.get((not training, *kinds))
+        if other and not other.differs:
+            return other
+        if not all(type(array) is mx.nd.NDArray and compiles(array.context) for array in arrays):
             return None
         shapes = {name: array.shape for name, array in zip(self.names, arrays)}
-        half = self._bfloat16 and rules is RULES
-        rewrite = Rewrite(self.symbol, shapes, rules, training, half, self._reruns)
-        return Graph(rewrite, [self.names[i] for i in self._data], self._flags, self._reruns)
+        types = {name: array.dtype for name, array in zip(self.names, arrays)}
+        try:
+            plain = Graph.read(self.symbol, shapes, types)
+            learnt = {name for name, array in zip(self.names, arrays) if _is_learnt(array)}
+            rewriter = rewrite(plain, training, *self._settings, learnt)
+            if not rewriter.taken:
+                return None
+            return Running(rewriter, shapes, self.names, self._data, self._flags)
+        except Exception as error:  # whatever it is, Gluon's own graph is there to run
+            if not self._warned:
+                self._warned = True
+                reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+                warnings.warn(
+                    f"{self.name} runs as Gluon has it, not compiled: {reason[0]}",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+            return None
 
     def _register_op_hook(self, callback, monitor_all):
         """Watch operators: those of the plain graph, which have the names of the net's."""
         self._plain._register_op_hook(callback, monitor_all)
-        self._graphs = collections.defaultdict(lambda: None)
+        self._watched = True
 
 
-class Graph:
-    """A rewritten symbol as an operator, which stores what the symbol cannot write itself."""
+def rewrite(plain, training, bfloat16, without, learnt):
+    """Return the `Rewriter` that has made a new graph of a plain one."""
+    rewriter = Rewriter(plain, RULES, training, bfloat16, without, learnt)
+    if "fuse" not in without:
+        rewriter.taken["fuse"] += fuse(rewriter.graph)
+    return rewriter
 
-    def __init__(self, rewrite, data, flags, reruns):
-        self.constants = rewrite.constants
-        self._statistics = rewrite.statistics
-        outputs = rewrite.outputs
-        if self._statistics:
-            values = mx.sym.concat(*self._statistics.values(), dim=0)
-            outputs = [*outputs, mx.sym.BlockGrad(values)]
-        symbol = fuse(mx.sym.Group(outputs))
+
+class Running:
+    """A new graph as an operator.
+
+    Parameters
+    ----------
+    rewriter : Rewriter
+        Which has made the graph.
+    shapes : dict of str to tuple of int
+        Of inputs.
+    names : list of str
+        Inputs of the plain graph, in order.
+    data : list of int
+        Which of them are no parameters.
+    flags
+        As of `Compiled`.
+
+    Raises
+    ------
+    ValueError
+        If the graph does not return what the plain one does.
+    """
+
+    def __init__(self, rewriter, shapes, names, data, flags):
+        symbol = rewriter.graph.write()
         self._names = symbol.list_inputs()
-        self._operator = _cached_op(symbol, data, flags)
-        self._reruns = reruns
+        self._constants = {name: row[1:] for name, row in rewriter.graph.constants.items()}
+        shapes = {**shapes, **{name: shape for name, (shape, _) in self._constants.items()}}
+        found = symbol.infer_shape(**{name: shapes[name] for name in self._names})[1]
+        expected = [head.shape for head in rewriter.plain.heads]
+        if found != expected:
+            raise ValueError(f"outputs of {found} where the plain graph has {expected}")
+        self._operator = _cached_op(symbol, [names[number] for number in data], flags)
+        self.differs = rewriter.differs
+        self.trusted = [names.index(name) for name in rewriter.trusted]
         self._made = {}  # constants by device
 
     def __call__(self, names, arrays):
-        given = dict(zip(names, arrays))
-        given.update(self._make_constants(given, arrays[0].context))
-        out = self._operator(*[given[name] for name in self._names])
-        if not self._statistics:
-            return out
-        *out, values = out
-        start = 0
-        with autograd.pause():
-            for name in self._statistics:
-                end = start + given[name].shape[0]
-                values[start:end].copyto(given[name])
-                start = end
-        return out if len(out) > 1 else out[0]
-
-    def _make_constants(self, given, ctx):
-        # In training BatchNorm writes to them: a thread would wait for the other's turn.
-        if self._reruns or ctx not in self._made:
-            self._made[ctx] = {
-                name: mx.nd.full(length, value, ctx, dtype=given[like].dtype)
-                for name, (like, length, value) in self.constants.items()
-            }
-        return self._made[ctx]
+        ctx = arrays[0].context
+        if ctx not in self._made:
+            rows = self._constants.items()
+            self._made[ctx] = {n: mx.nd.full(shape, fill, ctx) for n, (shape, fill) in rows}
+        given = {**dict(zip(names, arrays)), **self._made[ctx]}
+        return self._operator(*[given[name] for name in self._names])
 
 
 def _cached_op(symbol, data, flags):
@@ -164,8 +229,8 @@ def _cached_op(symbol, data, flags):
     return mx.nd.CachedOp(symbol, [*indices, *flags])
 
 
-def _is_float32(array):
-    return type(array) is mx.nd.NDArray and array.dtype == np.float32
+def _is_learnt(array):
+    return array.grad is not None
 
 
 def _kind(array):

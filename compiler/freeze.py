@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
-from runtime import mx
-
+import mxnet as mx
 from mxnet.gluon import SymbolBlock
 
-from compiler.compiled import compiles
+from .compiled import compiles
+from .graph import Graph
 
 
 def freeze(net, ctx):
@@ -36,7 +34,7 @@ def freeze(net, ctx):
         return net
     data = mx.sym.var("data", dtype="float32")
     fused = net(data).get_backend_symbol("MKLDNN")
-    if any(node["op"] == "BatchNorm" for node in json.loads(fused.tojson())["nodes"]):
+    if any(node.op == "BatchNorm" for node in Graph.read(fused).nodes):
         return net
     frozen = SymbolBlock(fused, data)
     parameters = net.collect_params()

@@ -2,52 +2,57 @@
 
 from __future__ import annotations
 
-import collections
-import json
-
-from runtime import mx
-
 # What reads a tensor in the blocked layout and writes one.
-ONEDNN = {"Convolution", "BatchNorm", "Activation", "Pooling", "Concat", "elemwise_add"}
-BLOCKED = "__blocked__"  # attribute of a BatchNorm whose input has the blocked layout
+FUSED = "_contrib_BatchNormWithReLU"
+PASSING = {"BatchNorm", FUSED, "Activation", "elemwise_add"}
+ONEDNN = {
+    *("Convolution", "BatchNorm", FUSED, "Activation", "Pooling", "Concat"),
+    "elemwise_add",
+}
 
 
-def fuse(symbol):
-    """Return the symbol with each ``BatchNorm → Activation(relu)`` that may be one operator fused.
+def fuse(graph):
+    """Fuse each ``BatchNorm → Activation(relu)`` of a graph that may be one operator.
 
     It saves writing and reading a tensor. The last pass, since it has to see the operators that
     will really run. The fused operator keeps a mask of the ReLU in the layout that its input had in
     the forward pass; where the gradient comes in another, it is wrong by 10 to 36 % and nothing
-    fails. So BatchNorm's input must have the blocked layout (`Rewrite` says which do), and every
-    other reader must leave it so: operators that are not oneDNN's turn the array that they read
-    into the plain layout, in place. And the ReLU's readers must send back a gradient in the blocked
-    layout, which grouped convolutions do not.
+    fails. So BatchNorm's input must have the blocked layout, and every other reader must leave it
+    so: operators that are not oneDNN's turn the array that they read into the plain layout, in
+    place. And the gradient must not come from a grouped convolution, whose blocks are others:
+    BatchNorm, Activation and additions pass its layout on.
+
+    Returns
+    -------
+    int
+        How many there were.
     """
-    graph = json.loads(symbol.tojson(remove_amp_cast=False))
-    nodes, heads = graph["nodes"], graph["heads"]
-    readers = collections.defaultdict(list)  # of each node's first output
-    for node in (*nodes, {"op": "head", "inputs": heads}):
-        for i, number, *_ in node["inputs"]:
-            readers[i].append(node if number == 0 else {"op": "statistic"})
-    for i, relu in enumerate(nodes):
-        norm, _, *_ = relu["inputs"][0] if relu["inputs"] else (0, 0)
+    readers, count = graph.readers(), 0
+    for relu in graph.needed():
+        if relu.op != "Activation" or relu.get("act_type") != "relu":
+            continue
+        (value,) = relu.inputs
+        norm = value.node
         if (
-            _is_relu(relu)
-            and BLOCKED in nodes[norm].get("attrs", {})
-            and [r for r in readers[norm] if r["op"] != "statistic"] == [relu]
-            and all(r["op"] in ONEDNN for r in readers[nodes[norm]["inputs"][0][0]])
-            and all(_ungrouped(r) for r in readers[i])
+            norm.op == "BatchNorm"
+            and norm.inputs[0].blocked
+            and readers[value] == [relu]
+            and all(reader and reader.op in ONEDNN for reader in readers[norm.inputs[0]])
+            and _fits(relu, readers)
         ):
-            nodes[norm]["op"] = "_contrib_BatchNormWithReLU"
-            for entry in (e for node in nodes for e in node["inputs"]):
-                if entry[0] == i:
-                    entry[0] = norm
-    return mx.sym.load_json(json.dumps(graph))
+            norm.op = FUSED
+            for reader in readers[relu.outputs[0]]:
+                reader.inputs = [value if v is relu.outputs[0] else v for v in reader.inputs]
+            readers[value] = readers[relu.outputs[0]]
+            count += 1
+    return count
 
 
-def _is_relu(node):
-    return node["op"] == "Activation" and node["attrs"]["act_type"] == "relu"
-
-
-def _ungrouped(node):
-    return node["op"] != "head" and node.get("attrs", {}).get("num_group", "1") == "1"
+def _fits(node, readers):
+    """Whether no reader sends back a gradient in other blocks."""
+    return all(
+        reader
+        and reader.get("num_group", 1) == 1
+        and (reader.op not in PASSING or _fits(reader, readers))
+        for reader in readers[node.outputs[0]]
+    )

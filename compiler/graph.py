@@ -1,36 +1,64 @@
-"""A symbol as nodes, each of which can be made anew with other inputs and attributes."""
+"""A symbol as nodes and values: read once from JSON, changed by passes, written once."""
 
 from __future__ import annotations
 
 import ast
 import json
 
-from runtime import mx
-
+import mxnet as mx
 import numpy as np
 
 
+class Value:
+    """One output of a node, and what is known of it.
+
+    Attributes
+    ----------
+    node : Node
+    number : int
+        Which of the node's outputs.
+    shape, dtype : tuple of int, numpy type; or None
+        As read; of a value that a pass has made, unknown.
+    parts : tuple of int or None
+        Of images (N, C, H, W) whose channels are padded: the widths of the parts that the channels
+        consist of, each with zeros up to a multiple of the block. None: the channels as they are.
+    blocked : bool
+        Whether oneDNN has written it in its blocked layout.
+    """
+
+    __slots__ = ("blocked", "dtype", "node", "number", "parts", "shape")
+
+    def __init__(self, node, number):
+        self.node, self.number = node, number
+        self.shape = self.dtype = self.parts = None
+        self.blocked = False
+
+    def __str__(self):
+        return f"%{self.node.name}" + (f".{self.number}" if self.number else "")
+
+
 class Node:
-    """An operator or a variable of a symbol.
+    """An operator, or a variable, whose operator is ``null``.
 
     Attributes
     ----------
     op, name : str
-        The operator is ``null`` for a variable.
-    inputs : list of (int, int)
-        Number of the node, and of its output, that each input is.
+    inputs, outputs : list of Value
+        Outputs count those that MXNet hides from users, such as BatchNorm's statistics.
     attrs : dict of str to str
-    shapes : list of tuple of int
-        Of its outputs.
     """
 
-    def __init__(self, op, name, inputs, attrs=None, **rest):
-        self.op = op
-        self.name = name
-        self.inputs = [tuple(entry[:2]) for entry in inputs]
-        self.attrs = attrs or {}
-        self.shapes = []
-        self._rest = rest  # graphs within a control-flow operator
+    def __init__(self, op, name, inputs=(), attrs=None, outputs=1, rest=None):
+        self.op, self.name = op, name
+        self.inputs = list(inputs)
+        self.attrs = dict(attrs or {})
+        self.outputs = [Value(self, number) for number in range(outputs)]
+        self._rest = rest or {}  # graphs within a control-flow operator
+
+    @property
+    def branches(self):
+        """Whether it is control flow, with graphs of its own."""
+        return "subgraphs" in self._rest
 
     def get(self, attribute, default=None):
         """Return an attribute as a Python value."""
@@ -41,57 +69,135 @@ class Node:
         except (ValueError, SyntaxError):
             return self.attrs[attribute]
 
-    def emit(self, *symbols, op=None, **attrs):
-        """Return the node's operator on other inputs and, maybe, with other attributes."""
-        places = [f"input{number}" for number in range(len(symbols))]
-        nodes = [{"op": "null", "name": place, "inputs": []} for place in places]
-        nodes.append(
-            {
-                **self._rest,
-                "op": op or self.op,
-                "name": self.name,
-                "attrs": {**self.attrs, **{key: str(value) for key, value in attrs.items()}},
-                "inputs": [[number, 0, 0] for number in range(len(symbols))],
-            }
-        )
-        graph = {
-            "nodes": nodes,
-            "arg_nodes": list(range(max(1, len(symbols)))),
-            "heads": [[len(symbols), 0, 0]],
-            "attrs": {"mxnet_version": ["int", int(mx.__version__.replace(".", "0"))]},
-        }
-        symbol = mx.sym.load_json(json.dumps(graph))
-        outputs = len(symbol.get_internals().list_outputs()) - len(symbols)
-        if outputs > 1:
-            graph["heads"] = [[len(symbols), number, 0] for number in range(outputs)]
-            symbol = mx.sym.load_json(json.dumps(graph))
-        return symbol(**dict(zip(places, symbols))) if symbols else symbol
+    def __str__(self):
+        settings = "".join(f" {key}={value}" for key, value in self.attrs.items())
+        line = f"%{self.name} = {self.op}({', '.join(map(str, self.inputs))}){settings}"
+        first = self.outputs[0]
+        facts = (first.shape, first.parts and f"parts={first.parts}", first.blocked and "blocked")
+        return "  ".join([line, *(str(fact) for fact in facts if fact)])
 
 
-def read(symbol, shapes):
-    """Return a symbol's nodes, in order, and its heads as (node, output).
+class Graph:
+    """Nodes, each after those that it reads.
 
-    Parameters
+    Attributes
     ----------
-    symbol : Symbol
-    shapes : dict of str to tuple of int
-        Of all inputs.
-
-    Returns
-    -------
     nodes : list of Node
-    heads : list of (int, int)
+    heads : list of Value
+        What the graph returns.
+    constants : dict of str to (Value, tuple of int, float)
+        Variables that whoever runs the graph fills, by name: shapes, and what fills them.
     """
-    graph = json.loads(symbol.tojson(remove_amp_cast=False))  # by default it drops casts
-    known = iter(symbol.get_internals().infer_shape(**shapes)[1])
-    nodes = [Node(**node) for node in graph["nodes"]]
-    for node in nodes:
-        outputs = len(node.emit(*[mx.sym.var("x")] * len(node.inputs)).list_outputs())
-        node.shapes = [next(known) for _ in range(outputs)]
-    return nodes, [tuple(entry[:2]) for entry in graph["heads"]]
 
+    def __init__(self, attrs=None):
+        self.nodes, self.heads, self.constants = [], [], {}
+        self.attrs = attrs or {}
 
-def is_float32(symbol):
-    """Whether everything in a symbol is float32, where its inputs are."""
-    inputs = dict.fromkeys(symbol.list_inputs(), np.float32)
-    return set(symbol.get_internals().infer_type(**inputs)[1]) == {np.float32}
+    @classmethod
+    def read(cls, symbol, shapes=None, types=None):
+        """Return a symbol's graph.
+
+        Parameters
+        ----------
+        symbol : Symbol
+        shapes : dict of str to tuple of int, optional
+            Of all inputs; then every value has its shape and type.
+        types : dict of str to numpy type, optional
+            Of inputs; float32 by default.
+
+        Raises
+        ------
+        MXNetError
+            If the shapes do not fit.
+        ValueError
+            If some shape depends on numbers.
+        """
+        text = json.loads(symbol.tojson(remove_amp_cast=False))  # by default it drops casts
+        graph = cls(text["attrs"])
+        rows = text["node_row_ptr"]
+        for node, first, end in zip(text["nodes"], rows, rows[1:]):
+            inputs = [graph.nodes[i].outputs[number] for i, number, *_ in node["inputs"]]
+            rest = {key: node[key] for key in node.keys() - {"op", "name", "inputs", "attrs"}}
+            fields = (node["op"], node["name"], inputs, node.get("attrs"), end - first, rest)
+            graph.nodes.append(Node(*fields))
+        graph.heads = [graph.nodes[i].outputs[number] for i, number, *_ in text["heads"]]
+        if shapes is not None:
+            graph._infer(text, shapes, {**dict.fromkeys(shapes, np.float32), **(types or {})})
+        return graph
+
+    def _infer(self, text, shapes, types):
+        values = [value for node in self.nodes for value in node.outputs]
+        numbers = {id(node): number for number, node in enumerate(self.nodes)}
+        heads = [[numbers[id(value.node)], value.number, 0] for value in values]
+        everything = mx.sym.load_json(json.dumps({**text, "heads": heads}))
+        known = everything.infer_shape_partial(**shapes)[1]
+        types = everything.infer_type(**types)[1] or [None] * len(known)
+        for value, value.shape, value.dtype in zip(values, known, types):
+            # Unknown lengths are 0, or -1 where arrays without elements are allowed.
+            if not value.shape or min(value.shape) < 1:
+                raise ValueError(f"{value.node.op} {value.node.name}: its shape depends on numbers")
+
+    def add(self, op, *inputs, name=None, outputs=1, **attrs):
+        """Add an operator; return its first output."""
+        attrs = {key: str(value) for key, value in attrs.items()}
+        node = Node(op, name or f"{op.lower()}{len(self.nodes)}", inputs, attrs, outputs)
+        self.nodes.append(node)
+        return node.outputs[0]
+
+    def repeat(self, node, *inputs, op=None, **attrs):
+        """Add a node of another graph on other inputs, maybe with other attributes; return it."""
+        attrs = {**node.attrs, **{key: str(value) for key, value in attrs.items()}}
+        fields = (op or node.op, node.name, inputs, attrs, len(node.outputs), node._rest)
+        self.nodes.append(Node(*fields))
+        return self.nodes[-1]
+
+    def constant(self, name, shape, fill):
+        """Return a variable that whoever runs the graph fills with a number: see `constants`."""
+        name = f"constant_{name}_{'x'.join(map(str, shape))}"
+        if name not in self.constants:
+            self.constants[name] = (self.add("null", name=name, __shape__=shape), shape, fill)
+        return self.constants[name][0]
+
+    def readers(self):
+        """Return the nodes that read each value; None stands for the graph's caller."""
+        found = {value: [] for node in self.nodes for value in node.outputs}
+        for node in self.needed():
+            for value in node.inputs:
+                found[value].append(node)
+        for value in self.heads:
+            found[value].append(None)
+        return found
+
+    def needed(self):
+        """Return the nodes that the heads depend on, in order."""
+        needed = {value.node for value in self.heads}
+        for node in reversed(self.nodes):
+            if node in needed:
+                needed.update(value.node for value in node.inputs)
+        return [node for node in self.nodes if node in needed]
+
+    def write(self):
+        """Return the symbol."""
+        nodes = self.needed()
+        numbers = {node: number for number, node in enumerate(nodes)}
+
+        def entries(values):
+            return [[numbers[value.node], value.number, 0] for value in values]
+
+        described = [
+            {
+                "op": node.op,
+                "name": node.name,
+                "inputs": entries(node.inputs),
+                **({"attrs": node.attrs} if node.attrs else {}),
+                **node._rest,
+            }
+            for node in nodes
+        ]
+        variables = [number for node, number in numbers.items() if node.op == "null"]
+        graph = {"nodes": described, "arg_nodes": variables, "heads": entries(self.heads)}
+        return mx.sym.load_json(json.dumps({**graph, "attrs": self.attrs}))
+
+    def __str__(self):
+        heads = ", ".join(map(str, self.heads))
+        return "\n".join([*map(str, self.needed()), f"return {heads}"])

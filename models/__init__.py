@@ -157,7 +157,9 @@ def initialize(net, ctx=None, seed=0):
     # What a layer does not say itself (GluonCV's nets say nothing) starts as our convolutions do.
     net.initialize(mx.init.Xavier("gaussian", "out", 2), ctx=ctx, force_reinit=True)
     first = ctx[0] if isinstance(ctx, (list, tuple)) else ctx
-    net(mx.nd.zeros((1, 3, 32, 32), ctx=first))  # shapes that GluonCV's nets leave open
+    # Shapes that GluonCV's nets leave open. Waited for, because oneDNN turns weights into its own
+    # layout while it reads them, and whoever else reads them then may read half of each.
+    net(mx.nd.zeros((1, 3, 32, 32), ctx=first)).wait_to_read()
 
 
 def group_ends(net):

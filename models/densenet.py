@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from runtime import mx
+from runtime import mx  # noqa: F401
 
-from mxnet import autograd
 from mxnet.gluon import nn
 
 from errors import InputError
 from models.layers import BNReLU, Dropout, SqueezeExcitation, concat, conv, dense, three_groups
-from models.recompute import recomputed
 
 
 class DenseLayer(nn.HybridBlock):
@@ -106,8 +104,6 @@ class DenseNet(nn.HybridBlock):
         Of each convolution's output but the first's; 0.2 in the paper for unaugmented images.
     squeeze_excitation : bool
         Scale each layer's new features by a squeeze-and-excitation block.
-    memory_efficient : bool
-        Trade time for memory in training: see `models.recompute`.
     """
 
     def __init__(
@@ -119,7 +115,6 @@ class DenseNet(nn.HybridBlock):
         init_channels=None,
         dropout=0.0,
         squeeze_excitation=False,
-        memory_efficient=False,
         classes=10,
     ):
         super().__init__()
@@ -129,7 +124,6 @@ class DenseNet(nn.HybridBlock):
             raise InputError(f"compression must be in (0, 1], not {compression}")
         if not 0 <= dropout < 1:
             raise InputError(f"dropout must be in [0, 1), not {dropout}")
-        self.memory_efficient = memory_efficient
         channels = init_channels or (2 * growth_rate if bottleneck or compression < 1 else 16)
         options = {
             "bottleneck": bottleneck,
@@ -153,15 +147,6 @@ class DenseNet(nn.HybridBlock):
             self.group_ends.append(len(self.features))
             self.features.add(BNReLU(channels), nn.GlobalAvgPool2D())
             self.output = dense(classes, channels)
-
-    def forward(self, x):
-        """Return the logits of x."""
-        recording = autograd.is_recording() and autograd.is_training()
-        if not (self.memory_efficient and recording) or isinstance(x, mx.sym.Symbol):
-            return super().forward(x)
-        for piece in self.features:
-            x = recomputed(piece, x) if isinstance(piece, DenseBlock) else piece(x)
-        return self.output(x)
 
     def hybrid_forward(self, F, x):
         return self.output(self.features(x))

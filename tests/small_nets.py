@@ -21,7 +21,6 @@ SMALL: list[tuple[str, dict[str, Any]]] = [
     ("densenet_bc40_k16", {"depth": 16, "growth_rate": 8}),
     ("densenet_bc40_k16", {"depth": 16, "growth_rate": 12}),
     ("densenet_bc40_k16", {"depth": 16, "growth_rate": 36}),
-    ("densenet_bc40_k16", {"depth": 16, "growth_rate": 24, "memory_efficient": True}),
     ("se_densenet_bc40_k16", {"depth": 16}),
     ("resnet20", {"depth": 8}),
     ("resnet20", {"depth": 8, "projection": True}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -132,14 +133,12 @@ def test_where_the_kernel_tells_nothing_every_processor_is_a_core(tmp_path, monk
     assert runtime.physical_cores(str(tmp_path)) == 1
 
 
-@pytest.mark.parametrize(
-    ("flags", "has"), [("fma avx512f avx512_bf16", True), ("fma avx512f avx512_vnni", False)]
-)
-def test_a_processor_says_whether_it_has_bfloat16(tmp_path, flags, has):
-    assert not runtime.has_bfloat16(str(tmp_path))
+def test_a_processor_is_called_by_its_name_and_its_widest_instructions(tmp_path):
+    assert runtime.processor_name(str(tmp_path)) == platform.machine()
     (tmp_path / "proc").mkdir()
-    (tmp_path / "proc/cpuinfo").write_text(f"model name\t: A CPU\nflags\t\t: {flags}\n")
-    assert runtime.has_bfloat16(str(tmp_path)) is has
+    for flags, widest in (("sse", ""), ("avx2 avx512f", " (AVX-512)"), ("avx2 fma", " (AVX2)")):
+        (tmp_path / "proc/cpuinfo").write_text(f"model name\t: A CPU\nflags\t\t: {flags}\n")
+        assert runtime.processor_name(str(tmp_path)) == f"A CPU{widest}"
 
 
 @pytest.mark.parametrize(

@@ -25,10 +25,12 @@ MODEL_OPTIONS = (
     "compression",
     "dropout",
     "final_survival_prob",
-    "memory_efficient",
 )
 # What may differ when a run is resumed: nothing that changes a step, but for a longer run's epochs.
 RESUMABLE = ("epochs", "data_dir", "checkpoint_minutes", "log_interval", "resume")
+
+# Settings of older runs that changed how a net was computed, not what it is.
+_RETIRED = ("memory_efficient",)
 
 
 def yes_no(text: str) -> bool:
@@ -92,7 +94,6 @@ class Config:
     final_survival_prob: float | None = flag(
         None, "ResNet: p_L of stochastic depth; 1 is off", float, 0.01, 1
     )
-    memory_efficient: bool = flag(False, "DenseNet: recompute activations instead of keeping them")
 
     init_from: str | None = flag(
         None,
@@ -196,8 +197,9 @@ class Config:
         InputError
             If a field is unknown, or a value does not fit.
         """
-        _refuse_unknown(values, "config.json: ")
-        return cls(**{name: _from_json(value) for name, value in values.items()})
+        known = {name: value for name, value in values.items() if name not in _RETIRED}
+        _refuse_unknown(known, "config.json: ")
+        return cls(**{name: _from_json(value) for name, value in known.items()})
 
 
 def _from_json(value: Any) -> Any:

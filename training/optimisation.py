@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Callable, Sequence
 
-from runtime import gluoncv, has_bfloat16, mx
+from runtime import gluoncv, mx
 
 import numpy as np
 from mxnet import autograd, gluon
@@ -54,7 +54,7 @@ def make_schedule(config: Config, steps_per_epoch: int) -> Callable[[int], float
     return gluoncv.utils.LRSequential(parts)
 
 
-def prepare_amp(config: Config, ctx: Sequence[Any]) -> bool:
+def prepare_amp(config: Config, ctx: Sequence[Any]) -> str:
     """Let MXNet compute in 16 bits, before any net is built.
 
     On GPUs it is float16 from here on, by MXNet's own AMP. On a CPU that fails at the shortcut of
@@ -63,24 +63,24 @@ def prepare_amp(config: Config, ctx: Sequence[Any]) -> bool:
 
     Returns
     -------
-    bool
-        Whether the net is to be compiled in bfloat16.
+    str
+        What the net is to compute in: float32, float16 or bfloat16.
     """
     if not config.amp:
-        return False
+        return "float32"
     if ctx[0].device_type == "gpu":
         amp.init()
-        return False
-    if not (has_bfloat16() and compiler.compiles(ctx[0])):
+        return "float16"
+    if not (compiler.has_bfloat16() and compiler.compiles(ctx[0])):
         why = "this CPU has no AVX512-BF16, or oneDNN is off"
     elif config.no_hybridize:
         why = "--no-hybridize runs the plain net"
     elif config.model_options().get("dropout"):
         why = "MXNet has no dropout in bfloat16"
     else:
-        return True
+        return "bfloat16"
     LOG.warning("%s: computing in float32 in spite of --amp", why)
-    return False
+    return "float32"
 
 
 def loss_scaler(trainer: gluon.Trainer) -> Any:
@@ -102,13 +102,6 @@ def set_loss_scale_state(trainer: gluon.Trainer, state: Sequence[float]) -> None
     if scaler:
         scaler._loss_scale, scaler._next_loss_scale, steps = state
         scaler._unskipped = int(steps)
-
-
-def precision(net: gluon.Block, trainer: gluon.Trainer) -> str:
-    """Return what a net computes in: float32, bfloat16 or float16."""
-    if loss_scaler(trainer):
-        return "float16"
-    return "bfloat16" if getattr(net, "bfloat16", False) else "float32"
 
 
 def make_trainer(

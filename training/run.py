@@ -21,7 +21,7 @@ from training.distributed import Workers
 from training.freezing import freeze, log_frozen
 from training.initial import Given, take
 from training.naming import net_title
-from training.optimisation import make_schedule, make_trainer, precision, prepare_amp
+from training.optimisation import make_schedule, make_trainer, prepare_amp
 from training.run_folder import describe_environment
 from utils import contexts, sha256, to_json
 
@@ -65,6 +65,7 @@ class Run:
     net: Any
     trainer: Any
     schedule: Callable[[int], float]
+    precision: str = "float32"
     average: Average | None = None
     given: Given | None = None
 
@@ -101,7 +102,7 @@ class Run:
             },
             "workers": self.workers.count,
             "devices": len(self.ctx),
-            "precision": precision(self.net, self.trainer),
+            "precision": self.precision,
             "parameters": models.count_parameters(self.net),
             **({"init": self.given.facts} if self.given else {}),
             **describe_environment(),
@@ -161,7 +162,7 @@ def build(config: Config, workers: Workers, given: Given | None = None) -> Run:
             f"--batch-size {config.batch_size} cannot be split into {parts} equal parts (workers "
             "times devices times --accumulate): choose a multiple"
         )
-    bfloat16 = prepare_amp(config, ctx)
+    precision = prepare_amp(config, ctx)
 
     def make_net() -> Any:
         net = models.get_model(config.model, classes=len(data.classes), **config.model_options())
@@ -169,7 +170,7 @@ def build(config: Config, workers: Workers, given: Given | None = None) -> Run:
         if config.freeze:
             freeze(net, config.freeze)
         if not config.no_hybridize:
-            compiler.hybridize(net, bfloat16)
+            compiler.hybridize(net, bfloat16=precision == "bfloat16")
         return net
 
     net = make_net()
@@ -182,7 +183,7 @@ def build(config: Config, workers: Workers, given: Given | None = None) -> Run:
     average = None if config.ema is None else Average(make_net(), net, config.ema)
     schedule = make_schedule(config, loader.steps_per_epoch)
     run = Run(config, workers, ctx, data, loader, validation, split, net, trainer, schedule)
-    return replace(run, average=average, given=given)
+    return replace(run, precision=precision, average=average, given=given)
 
 
 def augmentation_of(config: Config, epoch: int) -> Augmentation:

@@ -18,7 +18,6 @@ SECTIONS = [
     "Dense connectivity",
     "Training",
     "What the net learnt",
-    "Memory",
     "Leaving",
 ]
 

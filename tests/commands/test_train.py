@@ -148,7 +148,6 @@ VARIANTS = {
     "several devices": ["--ctx", "cpu", "--gpus", "0,1", *SMALL],
     "accumulated": ["--accumulate", "2", "--clip-grad", "1", "--no-decay-norm", *SMALL],
     "imperative": ["--no-hybridize", *SMALL],
-    "memory-efficient": ["--memory-efficient", *SMALL],
     "all images": ["--val-size", "0", *SMALL],
     "GluonCV": ["--model", "cifar_resnet20_v1"],
     "all augmentations": ["--cutout", "8", "--cutmix", "1", "--label-smoothing", "0.1", *SMALL],

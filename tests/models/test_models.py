@@ -78,7 +78,7 @@ def test_every_name_builds_a_net_whose_graph_maps_images_to_logits():
 
 @pytest.mark.parametrize(("name", "options"), SMALL, ids=NAMES)
 def test_a_training_step_reaches_every_parameter(name, options):
-    net = build(name, hybrid="memory_efficient" not in options, **options)
+    net = build(name, **options)
     trainer = gluon.Trainer(net.collect_params(), "nag", {"learning_rate": 0.1, "momentum": 0.9})
     before = {k: p.data().asnumpy() for k, p in net.collect_params().items()}
     for step in range(6):  # enough for stochastic depth to use every block

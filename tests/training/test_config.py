@@ -71,8 +71,8 @@ def test_help_is_in_groups_each_explained_and_the_presets_come_last():
 
 def test_only_options_that_are_set_reach_the_model():
     assert make_config().model_options() == {}
-    made = make_config(depth=22, bottleneck=False, memory_efficient=True)
-    assert made.model_options() == {"depth": 22, "bottleneck": False, "memory_efficient": True}
+    made = make_config(depth=22, bottleneck=False)
+    assert made.model_options() == {"depth": 22, "bottleneck": False}
 
 
 def test_config_json_gives_the_same_config_again():

@@ -9,13 +9,12 @@ import shutil
 import signal
 from types import SimpleNamespace
 
-from runtime import has_bfloat16
-
 import numpy as np
 import pytest
 from tiny_train import tiny_shapes
 
 import train_cifar10
+from compiler import has_bfloat16
 from errors import InputError
 from formats.params_file import read_params
 from training import run
@@ -141,7 +140,7 @@ def test_mixed_precision_resumes_to_the_bit(tmp_path, monkeypatch):
     path = tmp_path / "run" / "config.json"
     precision = "bfloat16" if has_bfloat16() else "float32"
     assert json.loads(path.read_text())["precision"] == precision
-    monkeypatch.setattr("training.optimisation.has_bfloat16", lambda: not has_bfloat16())
+    monkeypatch.setattr("compiler.has_bfloat16", lambda: not has_bfloat16())
     with pytest.raises(InputError, match=f"precision was {precision}, is"):
         resume(tmp_path / "run")
 

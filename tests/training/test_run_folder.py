@@ -111,7 +111,7 @@ def test_a_log_on_a_full_disk_ends_the_run(tmp_path):
 def test_the_environment_is_described():
     found = describe_environment()
     assert found["versions"]["mxnet"].startswith("1.9")
-    assert set(found["host"]) == {"name", "system", "processors", "threads"}
+    assert set(found["host"]) == {"name", "system", "processor", "processors", "threads"}
     json.dumps(found)
 
 

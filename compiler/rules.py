@@ -1,0 +1,318 @@
+"""What operators become on a processor: a rule for each that can be had faster, or safer.
+
+A rule takes the `Rewriter`, the operator's node in the plain graph and its inputs, and returns a
+Tensor, or the reason why the operator is left alone.
+"""
+
+from __future__ import annotations
+
+import functools
+
+from .channels import aligned, pad, padded, strip
+from .fuse import ONEDNN
+from .rewrite import Tensor
+
+IMAGE = 3  # channels for which oneDNN has kernels of its own
+# A chain's new images become old ones when they are so many, if together they fill whole blocks; at
+# the latest when they are twice as many.
+GROUP = 4
+SPLIT = 64  # channels of old images from which on they are read apart from the new ones
+# What works in bfloat16, of the operators that work on each number by itself.
+_BFLOAT16 = {"Activation", "Pooling", "elemwise_add", "_mul_scalar"}
+
+
+def convolution(rewriter, node, x, weight, bias=None):
+    """2-D convolution → the same with filters of zeros, so that they fill whole blocks.
+
+    Without them a growth rate of 12 falls from oneDNN's own kernels to a matrix product, here and
+    in every layer that reads the features. Each segment of a concatenation is convolved by its own
+    channels of the weights, and the results are added.
+    """
+    (_, channels, *space), kernel = node.inputs[0].shape, node.get("kernel")
+    filters = node.get("num_filter")
+    if len(kernel) != 2 or not _is_nchw(node):
+        return "not 2-D, or of another layout"
+    if node.get("num_group", 1) != 1:
+        return "in groups"
+    if space == [1, 1]:
+        return "of one pixel: padding would be most of the work"
+    graph, images = rewriter.graph, x.segments
+    if not images:
+        images = (x.plain,)
+        if rewriter.half or not (aligned(channels) or channels == IMAGE):
+            # In bfloat16 oneDNN has no kernels for three channels.
+            value = pad(graph, x.plain, (channels,), (0, padded(channels), *space), axis=1)
+            images = (rewriter.image(rewriter.bfloat16(value), (channels,), space, False),)
+    results = []
+    for image, part in zip(images, rewriter.split(weight.plain, images, axis=1)):
+        if image.parts:
+            part = pad(graph, part, image.parts, (0, padded(*image.parts), *kernel), axis=1)
+        part = pad(graph, part, (filters,), (padded(filters), -1, *kernel))
+        inputs = [image, rewriter.bfloat16(part)]
+        if bias and not results:
+            inputs.append(rewriter.bfloat16(pad(graph, bias.plain, (filters,), (-1,))))
+        options = {"num_filter": padded(filters), "no_bias": len(inputs) == 2}
+        value = graph.repeat(node, *inputs, **options).outputs[0]
+        results.append(rewriter.image(value, (filters,), node.outputs[0].shape[2:], True))
+    return Tensor(segments=(functools.reduce(functools.partial(_sum, rewriter), results),))
+
+
+def _sum(rewriter, a, b):
+    return rewriter.image(rewriter.add("elemwise_add", a, b), a.parts, a.shape[2:], True)
+
+
+def batch_norm(rewriter, node, x, *vectors):
+    """BatchNorm over padded channels, or over segments → the same with its vectors padded.
+
+    They are computed then, and MXNet can write running statistics to a variable alone: see `_move`.
+    """
+    if node.get("output_mean_var", False) or node.get("axis", 1) != 1:
+        return "of another axis, or with statistics as outputs"
+    if not x.segments:
+        return "its input is not a convolution's"
+    scale, shift, mean, var = (vector.plain for vector in vectors)
+    images, momentum, eps = x.segments, node.get("momentum", 0.9), float(node.get("eps", 1e-3))
+    if len(images) == 1 and aligned(*images[0].parts):
+        value = rewriter.graph.repeat(node, *images, scale, shift, mean, var).outputs[0]
+        return Tensor(segments=(_like(rewriter, value, images[0]),))
+    batch = rewriter.training and not node.get("use_global_stats", False)
+    learnt = [v for v in (scale, shift) if v.node.name in rewriter.learnt]
+    if batch and not (learnt and 0 < momentum < 1):
+        return "neither its scale nor its shift is learnt, or its momentum is 0 or 1"
+    if batch and node not in rewriter.always_learnt:
+        return "some output does not depend on it, and its statistics might not have to move"
+    rewriter.differs = True
+    if node.get("fix_gamma", True):
+        scale = rewriter.add("ones_like", scale)
+    options = {"output_mean_var": True, "eps": eps}
+    if not batch:
+        options = {"use_global_stats": True, "eps": 0}
+        deviation = rewriter.add("rsqrt", rewriter.add("_plus_scalar", var, scalar=eps))
+        scale = rewriter.add("elemwise_mul", scale, deviation)
+        shift = rewriter.add("elemwise_sub", shift, rewriter.add("elemwise_mul", scale, mean))
+    results, means, variances = [], [], []
+    scales, shifts = rewriter.split(scale, images), rewriter.split(shift, images)
+    for image, *own in zip(images, scales, shifts):
+        shape = (padded(*image.parts),)
+        own = [pad(rewriter.graph, vector, image.parts, shape) for vector in own]
+        # In training MXNet writes to these, whatever they are.
+        use = "batch" if batch else "fixed"
+        own += [rewriter.graph.constant(f"{use}_{value}", shape, value) for value in (0, 1)]
+        options.update(fix_gamma=False, name=node.name, outputs=3)
+        value = rewriter.add("BatchNorm", image, *own, **options)
+        results.append(_like(rewriter, value, image))
+        if batch:
+            for values, moment in zip((means, variances), _moments(rewriter, value, eps)):
+                values.append(moment)
+    if batch:
+        rewriter.trusted.append(learnt[0].node.name)
+        for running, values in ((mean, means), (var, variances)):
+            _move(rewriter, running, _concat(rewriter, values, 0), learnt[0], momentum)
+    return Tensor(segments=results)
+
+
+def _move(rewriter, running, value, learnt, momentum):
+    """Have a running statistic moved towards a batch's in the backward pass, as BatchNorm has it.
+
+    The only other operator that writes to a variable in its backward pass is an identity made for
+    sparse activations, of whose input it keeps a moving average. MXNet leaves operators out from
+    which no gradient comes to a parameter, so its input is made to depend on one, by `where`, which
+    lets nothing through. `Rewriter` adds what it returns, times nothing, to the graph's outputs.
+    """
+    row = rewriter.add("where", rewriter.add("zeros_like", value), learnt, value)
+    before = rewriter.moves.get(running)
+    if before:  # a layer that is called twice: MXNet goes backward
+        row = rewriter.add("elemwise_add", row, rewriter.add("clip", before, a_min=0, a_max=0))
+    options = {"momentum": momentum, "penalty": 0, "sparseness_target": 0.5}
+    row = rewriter.add("Reshape", row, shape=(1, -1))
+    moved = rewriter.add("IdentityAttachKLSparseReg", row, running, **options)
+    rewriter.moves[running] = rewriter.add("Reshape", moved, shape=(-1,))
+
+
+def _moments(rewriter, image, eps):
+    """Return mean and variance of a BatchNorm's batch, of channels that are no padding."""
+    _, mean, inverse = image.node.outputs  # MXNet's deviation is 1 / deviation
+    variance = rewriter.add("reciprocal", rewriter.add("square", inverse))
+    variance, parts = rewriter.add("_minus_scalar", variance, scalar=eps), image.parts
+    return [strip(rewriter.graph, vector, parts, (sum(parts),)) for vector in (mean, variance)]
+
+
+def relu(rewriter, node, x):
+    """ReLU → Activation: `F.relu` is not oneDNN's and wants the plain layout, in and out."""
+    options = {"op": "Activation", "act_type": "relu"} if node.op == "relu" else {}
+    if not x.segments:
+        if node.op == "Activation":
+            return "is oneDNN's already"
+        return Tensor(rewriter.graph.repeat(node, x.plain, **options).outputs[0])
+    values = (rewriter.graph.repeat(node, image, **options).outputs[0] for image in x.segments)
+    return Tensor(segments=[_like(rewriter, v, i) for v, i in zip(values, x.segments)])
+
+
+def concat(rewriter, node, *inputs):
+    """Concatenation of channels → of padded parts; of a chain the old and the new by themselves.
+
+    ``concat(concat(a, b), c)`` copies a and b again at every layer, and splits their gradient. So
+    a chain's old images, which `GROUP` layers have in common, are one segment, joined once, and the
+    new ones are another. Readers read both, and nothing is copied for one reader but the new ones.
+
+    A 4-D concatenation of parts that fill no whole blocks dies in its backward pass, so what is not
+    padded is joined as (N, C, H · W).
+    """
+    shape = node.outputs[0].shape
+    if node.get("dim", 1) != 1 or len(shape) != 4:
+        return "not of images' channels"
+    if not all(x.segments for x in inputs):
+        if aligned(*(value.shape[1] for value in node.inputs)):
+            return "its parts fill whole blocks"
+        flat = [rewriter.add("Reshape", rewriter.as_plain(x), shape=(0, 0, -1)) for x in inputs]
+        joined = rewriter.graph.repeat(node, *flat).outputs[0]
+        return Tensor(rewriter.add("Reshape", joined, shape=(0, 0, *shape[2:])))
+    pieces = tuple(piece for x in inputs for piece in x.pieces)
+    old, new = _arrange(rewriter, pieces)
+    segments = [old, new] if new else [old]
+    if "split" in rewriter.without or sum(width for image in old for width in image.parts) < SPLIT:
+        segments = [old + new]
+    return Tensor(segments=[rewriter.join(images) for images in segments], pieces=pieces)
+
+
+def _arrange(rewriter, pieces):
+    """Return the old and the new images that a chain of concatenations consists of."""
+
+    def make():
+        if len(pieces) == 1:
+            return pieces, ()
+        if len(pieces) > 2 and ("chain", pieces[:-1]) not in rewriter.memo:
+            return pieces, ()
+        old, new = _arrange(rewriter, pieces[:-1])
+        new += pieces[-1:]
+        fits = aligned(sum(width for image in new for width in image.parts))
+        if (len(new) >= GROUP and fits) or len(new) >= 2 * GROUP:
+            return (*old, _pack(rewriter, rewriter.join(new))) if fits else old + new, ()
+        return old, new
+
+    return rewriter.once(("chain", pieces), make)
+
+
+def _pack(rewriter, image):
+    """Take the zeros out of an image, if that leaves whole blocks: by a convolution, within them.
+
+    It is done once for all readers, which saves them, here, a quarter of their work.
+    """
+    if aligned(*image.parts) or "pack" in rewriter.without:
+        return image
+    rewriter.taken["pack"] += 1
+    width = sum(image.parts)
+    eye = rewriter.add("_eye", N=width, dtype="float32")
+    eye = rewriter.add("Reshape", eye, shape=(0, 0, 1, 1))
+    weight = pad(rewriter.graph, eye, image.parts, (0, -1, 1, 1), axis=1)
+    weight = rewriter.bfloat16(rewriter.add("BlockGrad", weight))
+    options = {"kernel": (1, 1), "num_filter": width, "no_bias": True}
+    packed = rewriter.add("Convolution", image, weight, **options)
+    return rewriter.image(packed, (width,), image.shape[2:], True)
+
+
+def elementwise(rewriter, node, *inputs):
+    """Leave channels padded where an operator works on each of them by itself."""
+    if not all(x.segments for x in inputs):
+        return "its inputs are not convolutions'"
+    if rewriter.half and node.op not in _BFLOAT16:
+        return "MXNet has it in float32 alone"
+    segments = [x.segments for x in inputs]
+    if len({tuple(image.parts for image in images) for images in segments}) > 1:
+        segments = [(rewriter.join(images),) for images in segments]
+    if len({images[0].parts for images in segments}) > 1:
+        return "its inputs have other channels"
+    results = []
+    for images in zip(*segments):
+        value = rewriter.graph.repeat(node, *images).outputs[0]
+        blocked = node.op in ONEDNN and all(image.blocked for image in images)
+        space = node.outputs[0].shape[2:]
+        results.append(rewriter.image(value, images[0].parts, space, blocked))
+    return Tensor(segments=results)
+
+
+def average(rewriter, node, x):
+    """Average over space → a product with a row of equal weights.
+
+    Global pooling's gradient comes in a layout for which BatchNorm has only a reference
+    implementation, and MXNet's mean sums element by element: it takes four times as long.
+    """
+    shape = node.inputs[0].shape
+    if node.op == "Pooling":
+        if not (node.get("global_pool", False) and _is_nchw(node)):
+            return elementwise(rewriter, node, x)
+        if node.get("pool_type", "max") != "avg" or len(shape) != 4:
+            return "of another kind"
+    elif node.get("axis") not in ((2, 3), (-2, -1)) or node.get("exclude", False):
+        return "over other axes"
+    if len(shape) != 4:
+        return "not of images"
+    pixels = shape[2] * shape[3]
+    row = rewriter.add("_full", shape=(1, pixels), value=1 / pixels, dtype="float32")
+    rows = []
+    for image in x.segments or (x.plain,):
+        value = rewriter.float32(image) if image.parts else image
+        value = rewriter.add(
+            "dot", rewriter.add("Reshape", value, shape=(-3, -3)), row, transpose_b=True
+        )
+        value = rewriter.add(
+            "Reshape", value, shape=(-1, image.shape[1] if image.parts else shape[1])
+        )
+        if image.parts:
+            value = strip(rewriter.graph, value, image.parts, (0, sum(image.parts)), axis=1)
+        rows.append(value)
+    value = _concat(rewriter, rows, 1)
+    if len(node.outputs[0].shape) == 4:
+        value = rewriter.add("Reshape", value, shape=(0, 0, 1, 1))
+    return Tensor(value)
+
+
+def scale(rewriter, node, x, factor):
+    """Images times (N, C, 1, 1) → times the same spread over space by a matrix product.
+
+    The gradient of broadcasting sums element by element, in five times the time.
+    """
+    shape, other = (value.shape for value in node.inputs)
+    if len(shape) != 4 or other != (*shape[:2], 1, 1) or other == shape:
+        return elementwise(rewriter, node, x, factor)
+    row = rewriter.add("_ones", shape=(1, shape[2] * shape[3]), dtype="float32")
+    column = rewriter.add("Reshape", rewriter.as_plain(factor), shape=(-1, 1))
+    spread = rewriter.add("Reshape", rewriter.add("dot", column, row), shape=(-1, *shape[1:]))
+    return Tensor(rewriter.add("elemwise_mul", rewriter.as_plain(x), spread))
+
+
+def _like(rewriter, value, image):
+    return rewriter.image(value, image.parts, image.shape[2:], image.blocked)
+
+
+def _concat(rewriter, values, axis):
+    if len(values) == 1:
+        return values[0]
+    return rewriter.add("Concat", *values, dim=axis, num_args=len(values))
+
+
+def _is_nchw(node):
+    return node.get("layout") in (None, "None", "NCHW")
+
+
+# By operator: the name of its rule, and the rule. Of those that work on every number by itself,
+# zeros may become others, which nothing reads.
+RULES = {
+    "Convolution": ("pad", convolution),
+    "BatchNorm": ("norm", batch_norm),
+    "relu": ("relu", relu),
+    "Activation": ("relu", relu),
+    "Concat": ("concat", concat),
+    "Pooling": ("average", average),
+    "mean": ("average", average),
+    "broadcast_mul": ("scale", scale),
+    **dict.fromkeys(
+        (
+            *("elemwise_add", "elemwise_sub", "elemwise_mul", "broadcast_add", "broadcast_sub"),
+            *("_mul_scalar", "_div_scalar", "zeros_like", "Dropout", "sigmoid", "tanh", "_copy"),
+        ),
+        ("elementwise", elementwise),
+    ),
+}
+# What `without` may hold: rules, parts of them, and the pass after them.
+NAMES = {*(name for name, _ in RULES.values()), "split", "pack", "fuse"}
