@@ -1,8 +1,9 @@
-"""Curves of runs, from ``metrics.jsonl`` alone: also while a run goes on, and without MXNet."""
+"""Curves of runs, from their histories alone: also while a run goes on, and without MXNet."""
 
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import os
 import threading
@@ -30,12 +31,12 @@ def read_history(run_dir: str | Path) -> list[dict[str, Any]]:
     Parameters
     ----------
     run_dir : path
-        A run folder.
+        A run folder, or what `studies` keeps of one.
 
     Returns
     -------
     list of dict
-        One a line of ``metrics.jsonl``.
+        One a line of ``metrics.jsonl``, or, where that was not kept, of ``metrics.csv``.
 
     Raises
     ------
@@ -44,13 +45,18 @@ def read_history(run_dir: str | Path) -> list[dict[str, Any]]:
     """
     path = Path(run_dir) / "metrics.jsonl"
     if not os.path.exists(path):
+        path = path.with_suffix(".csv")
+    if not os.path.exists(path):
         raise InputError(f"{path} is not there; is it a run folder?")
-    lines = read_regular(path, _MAX_BYTES).splitlines()
+    data = read_regular(path, _MAX_BYTES)
+    lines: Any = data.splitlines()
+    if path.suffix == ".csv":
+        lines = csv.DictReader(data.decode(errors="replace").splitlines())
     history = []
     for number, line in enumerate(lines, 1):
         try:
-            epoch = json.loads(line)
-            numbers = {key: float(value) for key, value in epoch.items() if value is not None}
+            epoch = line if isinstance(line, dict) else json.loads(line)
+            numbers = {key: float(value) for key, value in epoch.items() if value not in (None, "")}
             history.append({**numbers, "epoch": int(epoch["epoch"]), "lr": numbers["lr"]})
         except _NO_EPOCH as error:
             raise InputError(f"{path}, line {number} is not an epoch: {error!r}") from error

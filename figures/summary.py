@@ -3,8 +3,9 @@
 Prints a Markdown table. Runs whose settings agree but for the seed are one row, with the mean and
 the standard deviation (n - 1) of their test errors; what the rows' settings differ in stands beside
 the model. Errors are those of the best net by validation, which is the last where nothing was held
-out. Runs without results are named, and count for nothing but the picture of rows that have no
-others.
+out; the gap is from there to the training error of the last epoch. Runs without results are named,
+and count for nothing but the picture of rows that have no others. A column that says nothing of any
+row is left out. A damaged run is told, and makes the exit code 2.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ from typing import Any, Mapping, Sequence
 
 import matplotlib.figure as figures
 import numpy as np
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from datasets.preview import caption
-from figures.curves import read_history
+from figures.curves import SPLITS, read_history
 from figures.style import curve_style, new_figure, save
 from training.config import Config
 from training.recipes import OWN
@@ -38,17 +40,17 @@ _IGNORED = (*OWN, "data_dir", "log_interval", "checkpoint_minutes", "seed")
 _LONGEST = 80  # letters of a row's name in the picture
 HEADER = (
     *("model", "settings", "seeds", "test error, %", "of each seed, %", "training error, %"),
-    *("minutes", "parameters", "unfinished"),
+    *("gap, %", "minutes", "processor minutes", "parameters", "unfinished"),
 )
 COLUMNS = (
     *("model", "settings", "seeds", "test_error_mean", "test_error_std", "test_errors"),
-    *("train_error", "minutes", "parameters", "unfinished"),
+    *("train_error", "gap", "minutes", "cpu_minutes", "parameters", "unfinished"),
 )
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a run's folder says of it; `test_error`, a fraction, and `minutes` if it is finished."""
+    """What a run's folder says of it; `test_error`, a fraction, and minutes if it is finished."""
 
     path: Path
     settings: dict[str, Any]
@@ -59,6 +61,7 @@ class RunFacts:
     finished: bool = False
     test_error: float = 0.0
     minutes: float = 0.0
+    cpu_minutes: float | None = None  # not all runs have counted them
 
 
 @dataclass
@@ -74,15 +77,20 @@ class Row:
         """Return the row of a file: numbers by `COLUMNS`, errors as fractions, None for unknown."""
         runs = list(self.finished.values())
         errors = [run.test_error for run in runs]
+        mean = statistics.mean(errors) if errors else None
         ends = [run.history[-1]["train_acc"] for run in runs if run.history]
+        trained = 1 - statistics.mean(ends) if ends else None
+        cpu = [run.cpu_minutes for run in runs if run.cpu_minutes is not None]
         states = (f"seed {s}: {len(r.history)}/{r.epochs}" for s, r in self.unfinished.items())
         cells = (
             *(self.model, self.settings, len(runs)),
-            statistics.mean(errors) if errors else None,
+            mean,
             statistics.stdev(errors) if len(errors) > 1 else None,
             " ".join(f"{run.seed}:{run.test_error:.4f}" for run in runs),
-            1 - statistics.mean(ends) if ends else None,
+            trained,
+            None if mean is None or trained is None else mean - trained,
             statistics.mean(run.minutes for run in runs) if runs else None,
+            statistics.mean(cpu) if cpu else None,
             next(iter((*runs, *self.unfinished.values()))).parameters,
             ", ".join(states),
         )
@@ -90,7 +98,7 @@ class Row:
 
 
 def read_run(path: Path) -> RunFacts:
-    """Read ``config.json``, ``results.json`` and ``metrics.jsonl`` of a run.
+    """Read ``config.json``, ``results.json`` and the history of a run.
 
     Raises
     ------
@@ -106,24 +114,25 @@ def read_run(path: Path) -> RunFacts:
     data = described.get("data")  # the same name may stand for other images
     settings["data"] = str(data.get("fingerprint"))[:8] if isinstance(data, dict) else ""
     settings.update({name: str(described.get(name))[:20] for name in ("precision", "workers")})
-    history = read_history(path) if os.path.exists(path / "metrics.jsonl") else []
+    begun = any(os.path.exists(path / f"metrics.{suffix}") for suffix in ("jsonl", "csv"))
+    history = read_history(path) if begun else []
     for line in history:
-        _number(line, "train_acc", path / "metrics.jsonl")
+        _number(line, "train_acc", path / "metrics", most=1)
     size = _number(described, "parameters", path / "config.json")
     facts = (path, settings, config.seed, config.epochs, size, history)
     if not os.path.exists(path / "results.json"):
         return RunFacts(*facts)
-    results = read_json(path / "results.json")
-    accuracy, seconds = (
-        _number(results, name, path / "results.json") for name in ("test_acc_best", "train_seconds")
-    )
-    return RunFacts(*facts, True, 1 - accuracy, seconds / 60)
+    results, file = read_json(path / "results.json"), path / "results.json"
+    accuracy = _number(results, "test_acc_best", file, most=1)
+    minutes = _number(results, "train_seconds", file) / 60
+    cpu = _number(results, "cpu_seconds", file) / 60 if "cpu_seconds" in results else None
+    return RunFacts(*facts, True, 1 - accuracy, minutes, cpu)
 
 
-def _number(values: Any, name: str, path: Path) -> float:
+def _number(values: Any, name: str, path: Path, most: float = 1e12) -> float:
     value = values.get(name) if isinstance(values, Mapping) else None
-    if not isinstance(value, (int, float)) or not abs(value) < 1e12:  # nor is NaN below it
-        raise InputError(f"{path} is damaged: {name} is no number")
+    if not isinstance(value, (int, float)) or not 0 <= value <= most:  # nor is NaN
+        raise InputError(f"{path} is damaged: {name} is no number from 0 to {most:g}")
     return value
 
 
@@ -156,19 +165,23 @@ def to_markdown(rows: Sequence[Row]) -> str:
     lines = []
     for row in rows:
         values = row.values()
-        mean, std, train = (
-            None if values[name] is None else f"{100 * values[name]:.2f}"
-            for name in ("test_error_mean", "test_error_std", "train_error")
+        mean, std, train, gap = (
+            "" if values[name] is None else f"{100 * values[name]:.2f}"
+            for name in ("test_error_mean", "test_error_std", "train_error", "gap")
+        )
+        minutes, cpu = (
+            "" if values[name] is None else f"{values[name]:.1f}"
+            for name in ("minutes", "cpu_minutes")
         )
         each = (f"{seed}: {100 * run.test_error:.2f}" for seed, run in row.finished.items())
-        minutes = "–" if values["minutes"] is None else f"{values['minutes']:.1f}"
-        cells = (row.model, row.settings or "–", values["seeds"], mean or "–", ", ".join(each))
-        lines.append(
-            [*cells, train or "–", minutes, f"{values['parameters']:,}", values["unfinished"]]
-        )
-        if std:
-            lines[-1][3] = f"{mean} ± {std}"
-    return table(HEADER, lines)
+        error = f"{mean} ± {std}" if std else mean
+        cells = (row.model, row.settings, values["seeds"], error, ", ".join(each), train, gap)
+        lines.append([*cells, minutes, cpu, f"{values['parameters']:,}", values["unfinished"]])
+    said = [number for number in range(len(HEADER)) if any(line[number] != "" for line in lines)]
+    return table(
+        [HEADER[number] for number in said],
+        [[line[number] if line[number] != "" else "–" for number in said] for line in lines],
+    )
 
 
 def to_csv(rows: Sequence[Row]) -> bytes:
@@ -185,12 +198,11 @@ def to_csv(rows: Sequence[Row]) -> bytes:
 
 
 def plot(rows: Sequence[Row], out: str | Path | None = None) -> figures.Figure:
-    """Draw the validation error of each row over epochs: the mean over seeds, in a band.
+    """Draw the errors of each row over epochs: the mean over seeds, in a band; training is thin.
 
     Parameters
     ----------
     rows : sequence of Row
-        Those that validated nothing are left out.
     out : path, optional
         Where the picture goes; its suffix is the format.
 
@@ -201,61 +213,78 @@ def plot(rows: Sequence[Row], out: str | Path | None = None) -> figures.Figure:
     """
     figure = new_figure(9, 5)
     axes = figure.subplots()
+    drawn: dict[str, Line2D] = {}  # a sample of each split's curves
     for number, row in enumerate(rows):
-        runs = (row.finished or row.unfinished).values()
-        curves = [
-            {
-                line["epoch"]: 100 * (1 - line["val_acc"])
-                for line in run.history
-                if math.isfinite(line.get("val_acc", math.nan))
-            }
-            for run in runs
-        ]
-        epochs = sorted(set.intersection(*map(set, curves)))  # those that every seed has come to
-        if not epochs:
-            continue
-        errors = np.array([[curve[epoch] for epoch in epochs] for curve in curves])
+        runs = list((row.finished or row.unfinished).values())
         name = caption(f"{row.model} {row.settings}".strip(), _LONGEST)
-        state = f"{len(curves)} seed{'s' * (len(curves) > 1)}{'' if row.finished else ', running'}"
-        look = curve_style(number)
-        look["marker"] = "o" if len(epochs) == 1 else ""  # one point makes no line
-        axes.plot(epochs, errors.mean(axis=0), label=f"{name} ({state})", linewidth=2, **look)
-        if len(curves) > 1:
-            band = {"color": look["color"], "alpha": 0.2, "linewidth": 0}
-            axes.fill_between(epochs, errors.min(axis=0), errors.max(axis=0), **band)
+        state = f"{len(runs)} seed{'s' * (len(runs) > 1)}{'' if row.finished else ', running'}"
+        label = f"{name} ({state})"
+        for split, (kind, width) in SPLITS.items():
+            epochs, errors = _errors(runs, f"{split}_acc")
+            if not epochs:
+                continue
+            look = curve_style(number)
+            look["marker"] = "o" if len(epochs) == 1 else ""  # one point makes no line
+            axes.plot(epochs, errors.mean(axis=0), label=label, linewidth=width, **look)
+            if len(runs) > 1:
+                band = {"color": look["color"], "alpha": 0.2, "linewidth": 0}
+                axes.fill_between(epochs, errors.min(axis=0), errors.max(axis=0), **band)
+            drawn[kind] = Line2D([], [], color="gray", linewidth=width, label=kind)
     if not axes.lines:
-        raise InputError("no epoch of these runs was validated: there is nothing to plot")
+        raise InputError("these runs have no epoch yet: there is nothing to plot")
     axes.set_xlabel("epoch")
-    axes.set_ylabel("validation error, %")
+    axes.set_ylabel("error, %")
     axes.set_title("mean over seeds; bands from the least to the largest error")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
-    axes.legend()
+    named = {str(line.get_label()): line for line in axes.lines}  # the thick one of each row
+    axes.legend(handles=[*named.values(), *drawn.values()])
     return save(figure, out)
 
 
+def _errors(runs: Sequence[RunFacts], name: str) -> tuple[list[int], np.ndarray]:
+    """Return the epochs that every run has come to, and its errors there: (runs, epochs), %."""
+    curves = [
+        {
+            line["epoch"]: 100 * (1 - line[name])
+            for line in run.history
+            if math.isfinite(line.get(name, math.nan))
+        }
+        for run in runs
+    ]
+    epochs = sorted(set.intersection(*map(set, curves)))
+    return epochs, np.array([[curve[epoch] for epoch in epochs] for curve in curves])
+
+
 @command_line
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     """Summarise the runs that the command line names."""
     parser = Parser(description="Compare runs over seeds, in a Markdown table.")
     parser.add_argument("run_dirs", nargs="+", type=Path, metavar="RUN", help="run folder")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the numbers there, too")
-    parser.add_argument("--plot", metavar="FILE", help="draw validation errors, to .png or .pdf")
+    parser.add_argument("--plot", metavar="FILE", help="draw errors over epochs, to .png or .pdf")
     arguments = parser.parse_args(argv)
-    runs = []
+    runs, code = [], 0
     for path in {os.path.realpath(path): path for path in arguments.run_dirs}.values():
-        if os.path.exists(path / "config.json"):
-            runs.append(read_run(path))
-        else:
+        if not os.path.exists(path / "config.json"):
             tell(f"{path} holds no run (there is no config.json): left out")
-    if not runs:
+            continue
+        try:
+            runs.append(read_run(path))
+        except InputError as error:
+            tell(f"error: {error}")
+            code = 2
+    if not (runs or code):
         raise InputError("none of these is a run folder")
+    if not runs:
+        return code
     rows = group(runs)
     print(to_markdown(rows))
     if arguments.csv:
         write_atomically(arguments.csv, to_csv(rows))
     if arguments.plot:
         plot(rows, arguments.plot)
+    return code
 
 
 if __name__ == "__main__":

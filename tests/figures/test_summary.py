@@ -71,15 +71,50 @@ def test_the_picture_is_the_mean_in_a_band_of_the_finished_seeds(runs, tmp_path)
     rows = summary.group([summary.read_run(run) for run in runs])
     (axes,) = summary.plot(rows, tmp_path / "runs.png").axes
     assert (tmp_path / "runs.png").stat().st_size > 5000
-    first, second = axes.lines
+    training, first, _, second = axes.lines
     np.testing.assert_allclose(first.get_ydata(), [75, 75])
     assert first.get_label() == "resnet20_sd lr=0.05 (2 seeds)"
-    assert second.get_color() != first.get_color()
-    (band,) = axes.collections
+    assert second.get_color() != first.get_color() == training.get_color()
+    history = rows[0].finished[0].history
+    expected = [100 * (1 - line["train_acc"]) for line in history]
+    np.testing.assert_allclose(training.get_ydata(), expected)
+    assert training.get_linewidth() < first.get_linewidth()
+    _, band = axes.collections
     assert set(band.get_paths()[0].vertices[:, 1].round(6)) == {70, 80}
 
 
-def test_a_run_may_be_running_alone_and_without_validation(runs):
+def test_the_gap_is_from_training_to_test_and_an_empty_column_is_left_out(runs):
+    edit(runs[0] / "results.json", cpu_seconds=90)
+    (row,) = summary.group([summary.read_run(runs[0])])
+    values = row.values()
+    assert values["gap"] == pytest.approx(values["test_error_mean"] - values["train_error"])
+    assert values["cpu_minutes"] == 1.5
+    header = summary.to_markdown([row]).splitlines()[0]
+    assert "gap, %" in header
+    assert "settings" not in header
+    assert "unfinished" not in header
+
+
+def test_a_run_that_was_kept_with_its_table_alone_reads_as_before(runs):
+    before = summary.read_run(runs[0])
+    lines = [json.loads(line) for line in (runs[0] / "metrics.jsonl").read_text().splitlines()]
+    with (runs[0] / "metrics.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, sorted(lines[0]))
+        writer.writeheader()
+        writer.writerows(lines)
+    (runs[0] / "metrics.jsonl").unlink()
+    assert summary.read_run(runs[0]) == before
+
+
+def test_a_damaged_run_is_named_and_the_others_are_shown(runs, capsys):
+    edit(runs[0] / "results.json", test_acc_best=7)
+    assert summary.main([str(run) for run in runs]) == 2
+    captured = capsys.readouterr()
+    assert captured.out.count("resnet20_sd") == 2
+    assert re.fullmatch(r"error: .*/runs/a/results.json is damaged: .*\n", captured.err)
+
+
+def test_a_run_may_be_running_alone_and_without_an_epoch(runs):
     (runs[2] / "metrics.jsonl").unlink()
     rows = summary.group([summary.read_run(runs[2])])
     assert "seed 2: 0/2" in summary.to_markdown(rows)
