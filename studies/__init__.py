@@ -11,5 +11,6 @@ leaves, which is small, in ``results/STUDY/RUN``::
 - `study`: what a study is, and the state of each of its runs.
 - `runner`: runs as processes of their own, several at a time, in the background.
 - `pace`: how long a run takes on this machine, measured.
+- `report`: the table, the picture, and the study's part of ``results/README.md``.
 - the others: one study each.
 """

@@ -1,4 +1,4 @@
-"""List studies, or take the missing runs of one: `python -m studies [NAME] [--data-dir DIR]`."""
+"""List studies, take the missing runs of one, or report it: `python -m studies [NAME]`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ from typing import Sequence
 from runtime import physical_cores
 
 from studies import pace, runner
-from studies.study import NAMES, Entry, entries, get_study
+from studies.report import report
+from studies.study import (
+    NAMES,
+    Entry,
+    Measurement,
+    entries,
+    get_study,
+    refuse_other_recipes,
+    results_of,
+)
 from utils import table
 
 
@@ -28,6 +37,10 @@ def show(jobs: int) -> None:
     threads = max(1, physical_cores() // jobs)
     for name in NAMES:
         study = get_study(name)
+        if isinstance(study, Measurement):
+            found = "done" if (results_of(name) / "results.json").exists() else "missing"
+            print(f"{name}: {study.question}\na measurement of a few minutes: {found}\n")
+            continue
         rows, left = [], 0.0
         for entry in entries(name, study):
             config = entry.config
@@ -50,19 +63,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data-dir", help="where CIFAR-10 is [MXNet's own data home]")
     parser.add_argument("--hours", type=float, default=1e6, help="when to stop [when all is done]")
     parser.add_argument("--jobs", type=int, help="runs at a time [one for each core]")
+    parser.add_argument("--report", action="store_true", help="draw and tabulate what is done")
     arguments = parser.parse_args(argv)
-    jobs = arguments.jobs or physical_cores()
+    jobs = physical_cores() if arguments.jobs is None else arguments.jobs
     if jobs < 1 or not arguments.hours > 0:
         raise InputError("--jobs and --hours: above 0")
     if arguments.name is None:
+        if arguments.report:
+            raise InputError(f"--report: name a study; there are {', '.join(NAMES)}")
         show(jobs)
         return 0
     study = get_study(arguments.name)
+    if arguments.report:
+        print(report(arguments.name))
+        return 0
+    if isinstance(study, Measurement):
+        runner.measure(arguments.name, study, arguments.data_dir)
+        return 0
     found = entries(arguments.name, study)
-    for entry in found:
-        other = entry.differences() if entry.done else ""
-        if other:
-            raise InputError(f"{entry.kept} was made by another recipe: {other}; remove it")
+    refuse_other_recipes(found)
     return runner.run(found, arguments.data_dir, arguments.hours, jobs)
 
 

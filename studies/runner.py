@@ -1,4 +1,4 @@
-"""Runs as processes of their own, several at a time, out of everybody's way."""
+"""A study's runs, as processes of their own, several at a time, out of everybody's way."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from typing import Sequence
 
 from runtime import physical_cores
 
+from datasets import get_dataset
 from errors import tell
-from studies.study import ROOT, Entry
+from studies.study import ROOT, Entry, Measurement, anonymise, results_of
+from training.run_folder import describe_environment
 from training.signals import StopSignals
 from utils import to_json, write_atomically
 
 _LOOK = 0.2  # seconds between looks at the processes
-_NICEST = 19
+NICEST = 19
 
 
 def start(entry: Entry, data_dir: str | None, threads: int) -> subprocess.Popen:
@@ -51,9 +53,9 @@ def start(entry: Entry, data_dir: str | None, threads: int) -> subprocess.Popen:
         start_new_session=True,  # Ctrl-C is for the runner, which passes it on
     )
     with contextlib.suppress(OSError):  # it may have ended; or another kind of system
-        os.setpriority(os.PRIO_PROCESS, process.pid, _NICEST)
+        os.setpriority(os.PRIO_PROCESS, process.pid, NICEST)
         # Linux shares the processors between sessions first, and heeds `nice` within each alone.
-        Path(f"/proc/{process.pid}/autogroup").write_text(str(_NICEST))
+        Path(f"/proc/{process.pid}/autogroup").write_text(str(NICEST))
     return process
 
 
@@ -81,16 +83,25 @@ def run(
     int
         The exit code: 0; 2 if a run was refused, which is told; 3 if one diverged; or that of the
         signal.
+
+    Raises
+    ------
+    InputError
+        If the data cannot be used: once, and before any run; what has to be downloaded then is.
     """
     jobs = jobs or physical_cores()
     threads = max(1, physical_cores() // jobs)
     waiting = [entry for entry in entries if not entry.done]
+    for name in {entry.config.dataset for entry in waiting}:
+        get_dataset(name, data_dir)
     running: dict[subprocess.Popen, Entry] = {}
     deadline, code, asked = time.monotonic() + 3600 * hours, 0, False
     with StopSignals() as stop:
         while running or (waiting and not asked):
             while waiting and len(running) < jobs and not asked:
                 entry = waiting.pop(0)
+                if entry.done:  # by another runner, meanwhile
+                    continue
                 print(f"{entry.study}: {entry.name} starts", flush=True)
                 running[start(entry, data_dir, threads)] = entry
             if not asked and (stop.received or time.monotonic() > deadline):
@@ -105,15 +116,28 @@ def run(
 
 def _ended(process: subprocess.Popen, entry: Entry) -> int:
     """Keep what a run leaves, or say why it has ended without."""
-    assert process.stderr is not None
-    lines = [line for line in process.stderr.read().splitlines() if line.strip()]
+    lines = [line for line in process.communicate()[1].splitlines() if line.strip()]
     if process.returncode == 0:
         entry.keep()
         print(f"{entry.study}: {entry.name} is done", flush=True)
         return 0
-    if process.returncode == 128 + signal.SIGTERM:
+    if process.returncode in (128 + signal.SIGTERM, -signal.SIGTERM):  # the latter while starting
         print(f"{entry.study}: {entry.name} stopped after {entry.epochs_done()} epochs", flush=True)
         return 0
     reason = lines[-1] if lines else f"exit code {process.returncode}"
     tell(f"{entry.study}: {entry.name}: {reason.replace('error: ', '', 1)}")
     return 3 if process.returncode == 3 else 2
+
+
+def measure(name: str, study: Measurement, data_dir: str | None) -> None:
+    """Measure what a study asks, and keep it beside what it depends on.
+
+    Raises
+    ------
+    InputError
+        If the data cannot be used, or the file not be written.
+    """
+    found = {**anonymise(describe_environment()), **study.measure(data_dir)}
+    folder = results_of(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "results.json", to_json(found, indent=1) + b"\n")

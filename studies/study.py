@@ -1,4 +1,4 @@
-"""A study: a question, and runs that differ in what it asks about and in their seeds."""
+"""A study: a question, and the runs, or the measurement, that answer it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import importlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 from errors import InputError, nearest
+from figures import summary
 from figures.curves import read_history
 from training.config import Config, make_config
 from training.recipes import OWN
@@ -37,11 +38,37 @@ class Study:
         By a name for each: fields of `training.config.Config`.
     seeds : sequence of int
         Every recipe runs with each of them.
+    draw : callable
+        Given rows of `figures.summary` and where the picture goes.
     """
 
     question: str
     recipes: Mapping[str, Mapping[str, Any]]
     seeds: Sequence[int]
+    draw: Callable[[Sequence[summary.Row], Path], object] = summary.plot
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What is asked, and what answers it without training.
+
+    Parameters
+    ----------
+    question : str
+        One line.
+    measure : callable
+        Given the folder of CIFAR-10, or None; returns what ``results.json`` is to hold, ``data``
+        with the ``fingerprint`` of its images among it.
+    tabulate : callable
+        Given that, returns a Markdown table.
+    draw : callable
+        Given that, and where the picture goes.
+    """
+
+    question: str
+    measure: Callable[[str | None], dict[str, Any]]
+    tabulate: Callable[[Mapping[str, Any]], str]
+    draw: Callable[[Mapping[str, Any], Path], object]
 
 
 @dataclass(frozen=True)
@@ -59,7 +86,7 @@ class Entry:
     study: str
     recipe: str
     config: Config
-    folder: Path = ROOT
+    folder: Path
 
     @property
     def name(self) -> str:
@@ -111,17 +138,23 @@ class Entry:
             If something is missing, or cannot be written.
         """
         described = read_config(self.working)
-        described["config"].update(data_dir=None, run_dir="runs", resume=None)
+        described["config"].update(data_dir=None, run_dir="runs", resume=None, preset="")
         for part in (described, *described.get("resumed", [])):
-            part.pop("command", None)
-            part.get("host", {}).pop("name", None)
+            anonymise(part)
         self.kept.mkdir(parents=True, exist_ok=True)
         write_atomically(self.kept / "config.json", to_json(described, indent=1) + b"\n")
         for name in _KEPT:  # the results last: a run that has them is done
             write_atomically(self.kept / name, read_regular(self.working / name, _MAX_BYTES))
 
 
-def get_study(name: str) -> Study:
+def anonymise(described: dict[str, Any]) -> dict[str, Any]:
+    """Take from what `describe_environment` returns where and by whom a machine is used."""
+    described.pop("command", None)
+    described.get("host", {}).pop("name", None)
+    return described
+
+
+def get_study(name: str) -> Study | Measurement:
     """Return a study by its name.
 
     Raises
@@ -133,13 +166,28 @@ def get_study(name: str) -> Study:
         raise InputError(
             f"unknown study {name!r}:{nearest(name, NAMES)} there are {', '.join(NAMES)}"
         )
-    return importlib.import_module(f"studies.{name.replace('-', '_')}").STUDY
+    module = importlib.import_module(f"studies.{name.replace('-', '_')}")
+    study: Study | Measurement = module.STUDY
+    return study
 
 
-def entries(name: str, study: Study, folder: Path = ROOT) -> list[Entry]:
+def entries(name: str, study: Study) -> list[Entry]:
     """Return a study's runs in the order in which they are taken: every recipe, seed by seed."""
     return [
-        Entry(name, recipe, make_config(**settings, seed=seed), folder)
+        Entry(name, recipe, make_config(**settings, seed=seed), ROOT)
         for seed in study.seeds
         for recipe, settings in study.recipes.items()
     ]
+
+
+def results_of(name: str) -> Path:
+    """Return the folder of what a study leaves: its runs or its measurement, and its picture."""
+    return ROOT / "results" / name
+
+
+def refuse_other_recipes(found: Sequence[Entry]) -> None:
+    """Raise an `InputError` if a run that is kept was made by another recipe than today's."""
+    for entry in found:
+        other = entry.differences() if entry.done else ""
+        if other:
+            raise InputError(f"{entry.kept} was made by another recipe: {other}; remove it")

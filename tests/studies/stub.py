@@ -1,0 +1,74 @@
+"""A study of the smallest net on a few of the embedded images, and a measurement."""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+from figures.style import new_figure, save
+from studies import __main__ as command
+from studies import study
+from studies.study import Entry, Measurement, Study
+from training.config import make_config
+from utils import table
+
+NAME, MEASURED = "stub", "stub-measured"
+TINY: dict[str, Any] = {
+    "model": "resnet20",
+    "depth": 8,
+    "dataset": "shapes",
+    "train_size": 20,
+    "val_size": 20,
+    "batch_size": 20,
+    "no_augment": True,
+}
+
+
+def install(patch: Any, folder: Path, epochs: int = 1, seeds: tuple[int, ...] = (0,)) -> None:
+    """Make these two the only studies, whose runs and results lie in a folder."""
+    modules = {
+        NAME: Study("Is it so?", {"a": {**TINY, "epochs": epochs}}, seeds),
+        MEASURED: Measurement(
+            "How much?",
+            lambda data_dir: {"length": 3, "data": {"fingerprint": "c" * 64}},
+            lambda results: table(("length",), [[results["length"]]]),
+            lambda results, path: save(new_figure(1, 1), path),
+        ),
+    }
+    for name, value in modules.items():
+        module = types.ModuleType(name)
+        module.STUDY = value  # type: ignore[attr-defined]
+        patch.setitem(sys.modules, f"studies.{name.replace('-', '_')}", module)
+    for place in (study, command):
+        patch.setattr(place, "NAMES", tuple(modules))
+    patch.setattr(study, "ROOT", folder)
+
+
+def entry(folder: Path, epochs: int = 1, seed: int = 0, **settings: Any) -> Entry:
+    """Return a run of the study."""
+    return Entry(
+        NAME, "a", make_config(**{**TINY, **settings, "epochs": epochs}, seed=seed), folder
+    )
+
+
+def keep(made: Entry, test_error: float = 0.25, **described: Any) -> Entry:
+    """Write what a finished run leaves, without training it."""
+    made.kept.mkdir(parents=True)
+    facts = {
+        "config": made.config.to_dict(),
+        "parameters": 7,
+        "precision": "float32",
+        "data": {"fingerprint": "a" * 64, "train": 20, "val": 20, "test": 2000},
+        "git": {"commit": "b" * 40},
+        **described,
+    }
+    (made.kept / "config.json").write_text(json.dumps(facts))
+    lines = ["epoch,lr,train_acc,train_loss,val_acc,val_loss"]
+    lines += [f"{epoch},0.1,{0.6 + 0.1 * epoch},1,{0.3 + 0.1 * epoch},2" for epoch in (1, 2)]
+    (made.kept / "metrics.csv").write_text("\n".join(lines))
+    results = {"test_acc_best": 1 - test_error, "train_seconds": 90, "cpu_seconds": 60}
+    (made.kept / "results.json").write_text(json.dumps(results))
+    return made

@@ -1,0 +1,121 @@
+"""The command lists, refuses in one line, and reports what is there and nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from stub import MEASURED, NAME, entry, install, keep
+
+from studies import __main__ as command
+from studies import pace, report
+from studies.study import NAMES, ROOT, Measurement, get_study
+
+PAGE = "# Results\n\n{}words\n{}\n".format(*report.borders(NAME))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Return a folder that only the two studies for tests have their runs and results in."""
+    install(monkeypatch, tmp_path, epochs=2, seeds=(0, 1, 2))
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "README.md").write_text(PAGE)
+    return tmp_path
+
+
+def refused(capsys, *arguments):
+    """Return the one line that a command ends with."""
+    assert command.main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_the_listing_says_what_is_done_and_how_long_the_rest_takes(folder, capsys, monkeypatch):
+    monkeypatch.setattr(pace, "hours", lambda *_: 0.5)
+    keep(entry(folder, 2))
+    working = entry(folder, 2, seed=1).working
+    working.mkdir(parents=True)
+    (working / "metrics.jsonl").write_text('{"epoch": 1, "lr": 0.1}\n')
+    assert command.main(["--jobs", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "stub: Is it so?\n0.8 hours left here, 1 at a time" in said
+    states = re.findall(r"^\| a-seed(\d) \| +([\w ]+?) \| +30 \|$", said, re.M)
+    assert states == [("0", "done"), ("1", "1 of 2 epochs"), ("2", "missing")]
+    assert "stub-measured: How much?\na measurement of a few minutes: missing" in said
+
+
+@pytest.mark.parametrize("flags", [("--jobs", "0"), ("--hours", "0"), ("--hours", "nan")])
+def test_there_is_no_less_than_one_job_and_some_time(capsys, flags):
+    assert "above 0" in refused(capsys, *flags)
+
+
+def test_an_unknown_study_is_refused_with_the_nearest(capsys):
+    assert "did you mean stochastic-depth" in refused(capsys, "stochastic-dept")
+
+
+@pytest.mark.parametrize("flag", [(), ("--report",)])
+def test_a_result_of_another_recipe_is_named_and_not_mixed(folder, capsys, flag):
+    keep(entry(folder, 2))
+    keep(entry(folder, 2, seed=1, lr=0.7))
+    line = refused(capsys, NAME, *flag)
+    assert "a-seed1 was made by another recipe: lr was 0.7, is 0.1" in line
+    assert (folder / "results" / "README.md").read_text() == PAGE
+
+
+def test_nothing_done_is_nothing_to_report(folder, capsys):
+    assert "no run of stub is done yet" in refused(capsys, NAME, "--report")
+    assert "not measured yet" in refused(capsys, MEASURED, "--report")
+    assert "name a study" in refused(capsys, "--report")
+
+
+def test_a_report_says_how_many_seeds_it_is_of_and_follows_the_files(folder):
+    keep(entry(folder, 2), 0.25)
+    keep(entry(folder, 2, seed=2), 0.35)
+    assert command.main([NAME, "--report"]) == 0
+    page = (folder / "results" / "README.md").read_text()
+    assert page.startswith("# Results\n\n<!-- stub")
+    assert "words" not in page
+    assert "| 30.00 ± 7.07 | 0: 25.00, 2: 35.00 | 20.00 | 10.00 |" in re.sub(" +", " ", page)
+    assert "*Done of 3 seeds: `a` 2. epochs 2; training images 20;" in page
+    assert "images aaaaaaaa; arithmetic float32; commit bbbbbbbb.*" in page
+    assert (folder / "results" / NAME / report.PICTURE).stat().st_size > 5000
+
+    assert command.main([NAME, "--report"]) == 0
+    assert (folder / "results" / "README.md").read_text() == page
+    path = entry(folder, 2).kept / "results.json"
+    path.write_text(path.read_text().replace("0.75", "0.65"))
+    assert command.main([NAME, "--report"]) == 0
+    assert "35.00 ± 0.00" in (folder / "results" / "README.md").read_text()
+
+
+def test_a_page_without_a_place_for_it_is_refused(folder, capsys):
+    keep(entry(folder, 2))
+    (folder / "results" / "README.md").write_text("# Results\n")
+    assert "lacks the lines <!-- stub" in refused(capsys, NAME, "--report")
+
+
+def test_a_measurement_is_kept_without_names_and_reported(folder):
+    page = folder / "results" / "README.md"
+    page.write_text("".join(report.borders(MEASURED)))
+    assert command.main([MEASURED]) == 0
+    kept = json.loads((folder / "results" / MEASURED / "results.json").read_text())
+    assert kept["length"] == 3
+    assert "command" not in kept
+    assert "name" not in kept["host"]
+    assert command.main([MEASURED, "--report"]) == 0
+    assert "| 3" in page.read_text()
+    assert "images cccccccc" in page.read_text()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_page_of_results_says_what_the_files_say(name):
+    if isinstance(get_study(name), Measurement):
+        kept = (ROOT / "results" / name / "results.json").exists()
+    else:
+        kept = any((ROOT / "results" / name).glob("*/results.json"))
+    begin, end = report.borders(name)
+    _, opened, rest = (ROOT / "results" / "README.md").read_text().partition(begin)
+    said, closed, _ = rest.partition(end)
+    assert kept == bool(opened and closed), f"python -m studies {name} --report"
+    assert not kept or said == f"\n{report.block(name, report.answer(name))}\n"
