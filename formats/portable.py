@@ -7,7 +7,6 @@ MXNet's CPU and GPU builds and ONNX share.
 from __future__ import annotations
 
 import contextlib
-import json
 import warnings
 from typing import Any, Callable, Iterator, Mapping
 
@@ -15,6 +14,7 @@ from runtime import mx
 
 import numpy as np
 
+from compiler.graph import Graph
 from errors import InputError
 from formats.weights import current_values
 from utils import Normaliser, to_device
@@ -60,15 +60,20 @@ def portable_graph(net: Any, normaliser: Normaliser, normalise: bool) -> tuple[A
 
 
 def _rewritten(symbol: Any) -> Any:
-    """Replace an addition that Module gets wrong on a CPU by one of the same value."""
-    graph = json.loads(symbol.tojson())
-    for node in graph["nodes"]:
-        if node["op"] == "elemwise_add":
+    """Return a graph of the same logits, without what only training or one device needs."""
+    graph = Graph.read(symbol)
+    dropped: dict[Any, Any] = {}  # a dropout's output to its input: the same when not training
+    for node in graph.nodes:
+        node.inputs = [dropped.get(value, value) for value in node.inputs]
+        if node.op == "Dropout":
+            dropped[node.outputs[0]] = node.inputs[0]
+        if node.op == "elemwise_add":
             # On a CPU, Module fuses a convolution with this addition, and then overwrites what
             # another operator has yet to read: GluonCV's cifar_resnet20_v2 was wrong by 17 %.
-            node["op"] = "broadcast_add"
-        node.get("attrs", {}).pop("use_global_stats", None)  # of layers frozen in training
-    return mx.sym.load_json(json.dumps(graph))
+            node.op = "broadcast_add"
+        node.attrs.pop("use_global_stats", None)  # of layers frozen in training
+    graph.heads = [dropped.get(value, value) for value in graph.heads]
+    return graph.write()
 
 
 def make_pixels(count: int) -> np.ndarray:

@@ -24,6 +24,9 @@ from formats.onnx_export import OPSET, export_onnx
 from formats.params_file import read_params
 from formats.symbol_export import export_symbol
 from formats.symbols import OPERATORS
+from inference.classifiers import open_classifier
+from training.config import make_config
+from training.recipes import PRESETS, is_densenet
 from utils import Normaliser
 
 NORMALISER = Normaliser((125.3, 123.0, 113.9), (63.0, 62.1, 66.7))
@@ -118,6 +121,28 @@ def test_every_kind_of_model_has_portable_operators_only():
         symbol = portable._rewritten(net(mx.sym.var("data")))
         found = {node["op"] for node in json.loads(symbol.tojson())["nodes"]}
         assert found <= OPERATORS, name
+
+
+# The paper's DenseNets that train without augmentation have dropout.
+@pytest.mark.parametrize(
+    ("preset", "no_augment"), [*((name, False) for name in PRESETS), ("densenet", True)]
+)
+def test_net_of_every_recipe_is_exported_and_read_back(tmp_path, preset, no_augment):
+    config = make_config(preset=preset, no_augment=no_augment)
+    options = config.model_options()
+    options["depth"] = options.get("depth") or (10 if is_densenet(config.model) else 8)
+    net = make_net(config.model, **options)
+    export_symbol(net, tmp_path, *ABOUT)
+    export_onnx(net, tmp_path / "model.onnx", *ABOUT)
+    pixels = portable.make_pixels(2)
+    expected = net(normalised(pixels)).asnumpy()
+    for file in ("model.json", "model.onnx"):
+        logits = open_classifier(tmp_path / file).logits(pixels.astype(np.uint8))
+        assert portable.difference(logits, expected) <= 1e-5
+    symbol = json.loads((tmp_path / "model-symbol.json").read_text())["nodes"]
+    found = {node["op"] for node in symbol}
+    found |= {node.op_type for node in onnx.load(str(tmp_path / "model.onnx")).graph.node}
+    assert "Dropout" not in found
 
 
 def test_onnx_file_is_plain_and_says_what_it_takes(tmp_path):
