@@ -131,13 +131,20 @@ def evaluate(
     Raises
     ------
     InputError
-        If anything cannot be used, or was trained on something else.
+        If anything cannot be used, was trained on something else, or is given for nothing.
     """
     members = [open_classifier(source, ctx) for source in sources]
     facts = members[0].facts.get("data")
     dataset = dataset or (facts.get("name") if isinstance(facts, dict) else None)
     if not isinstance(dataset, str):
         raise InputError(f"{sources[0]} does not say what it was trained on: give --dataset")
+    if dataset == "shapes" and data_dir:
+        raise InputError(
+            f"{sources[0]} is measured on shapes, which are drawn and lie in no folder: leave out "
+            "--data-dir, or choose other data by --dataset"
+        )
+    if weighted and len(members) < 2:
+        raise InputError("--weighted weights the members of an ensemble: give more than one model")
     data = datasets.get_dataset(dataset, data_dir or members[0].data_dir)
     splits = [
         choose_split(member, source, data, split, other_data)

@@ -193,3 +193,12 @@ def test_what_cannot_be_used_is_one_line(finished_run, data, capsys, arguments):
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert error.count("\n") == 1
+
+
+def test_flags_that_would_do_nothing_are_refused(finished_run, tmp_path, capsys):
+    for flags, why in (
+        (["--data-dir", str(tmp_path)], "drawn and lie in no folder"),
+        (["--weighted"], "give more than one model"),
+    ):
+        assert command.main([str(finished_run), *flags]) == 2
+        assert why in capsys.readouterr().err
