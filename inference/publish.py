@@ -41,7 +41,7 @@ more: the statistics to normalise by, the SHA-256 checked at loading, the run's 
 """
 
 
-def publish(run: str | Path, note: str = "") -> dict[str, Any]:
+def publish(run: str | Path, note: str = "", replace: bool = False) -> dict[str, Any]:
     """Add a run's best net to the pretrained ones, in place of what the model had.
 
     Parameters
@@ -50,6 +50,8 @@ def publish(run: str | Path, note: str = "") -> dict[str, Any]:
         A finished run folder; its data is needed too, where it was.
     note : str
         What a reader of the table must know of the data.
+    replace : bool
+        Whether to take the place of weights that tell other classes apart.
 
     Returns
     -------
@@ -59,14 +61,21 @@ def publish(run: str | Path, note: str = "") -> dict[str, Any]:
     Raises
     ------
     InputError
-        If the run is not finished, its net is not exactly one of the registry's, the weights do not
-        fit into float16 or into `pretrained.MAX_BYTES`, or something cannot be written.
+        If the run is not finished, its net is not exactly one of the registry's, the model's
+        weights tell other classes apart, the new ones do not fit into float16 or into
+        `pretrained.MAX_BYTES`, or something cannot be written.
     """
     trained = load_trained(run)
     facts, results = trained.facts, trained.facts["run"]
     name = models.ALIASES.get(facts["model"], facts["model"])
     if facts["options"]:
         raise InputError(f"{run} is no {name} as the registry has it, but with {facts['options']}")
+    rows = {row["model"]: row for row in pretrained.read_table()}
+    if name in rows and rows[name]["classes"] != list(trained.classes) and not replace:
+        raise InputError(
+            f"{name} is kept with other classes ({', '.join(rows[name]['classes'][:3])} …), which "
+            "these weights would replace: --replace allows it"
+        )
     if "train_seconds" not in results:
         raise InputError(f"{run} is not finished: there is no results.json")
     dataset = datasets.get_dataset(facts["data"]["name"], trained.data_dir)
@@ -96,9 +105,8 @@ def publish(run: str | Path, note: str = "") -> dict[str, Any]:
         "note": note,
         "facts": {**facts, "model": name},
     }
-    rows = [each for each in pretrained.read_table() if each["model"] != name]
     side.replace(pretrained.FOLDER / file)
-    _write_table([*rows, row])
+    _write_table([*{**rows, name: row}.values()])
     return row
 
 
@@ -130,7 +138,8 @@ def _write_table(rows: Sequence[dict[str, Any]]) -> None:
     for row in rows:
         error, interval = (row["test"][key] for key in _ERROR)
         low, high = interval
-        data = ", ".join(filter(None, (row["facts"]["data"]["name"], row["note"])))
+        note = " ".join(row["note"].split()).replace("|", r"\|")  # it stays one cell
+        data = ", ".join(filter(None, (row["facts"]["data"]["name"], note)))
         lines.append(
             f"| `{row['model']}` | {data} | {100 * error:.2f} "
             f"({100 * low:.2f} to {100 * high:.2f}) | {row['epochs']} | {row['minutes']:g} min, "
@@ -146,8 +155,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(description="Keep a run's weights as pretrained ones.")
     parser.add_argument("run", metavar="RUN", help="a finished run folder")
     parser.add_argument("--note", default="", help="what to say of the data in the table")
+    parser.add_argument(
+        "--replace", action="store_true", help="also in place of weights for other classes"
+    )
     arguments = parser.parse_args(argv)
-    row = publish(arguments.run, arguments.note)
+    row = publish(arguments.run, arguments.note, arguments.replace)
     print(f"{row['file']}: {100 * row['test']['top1_error']:.2f} % error, {row['bytes']:,} bytes")
 
 

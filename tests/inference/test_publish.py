@@ -16,6 +16,7 @@ import models
 import pretrained
 from errors import InputError
 from formats.params_file import read_params
+from formats.weights import named_parameters
 from inference.classifiers import open_classifier
 from inference.publish import main, publish
 
@@ -60,14 +61,14 @@ def test_weights_reach_what_the_table_says(row):
 
 
 def test_published_run_is_rounded_measured_and_loaded_by_name(table, plain_run, capsys):
-    assert main([str(plain_run), "--note", "images from a camera"]) == 0
+    assert main([str(plain_run), "--note", "a camera | or two"]) == 0
     assert "error" in capsys.readouterr().out
     (row,) = json.loads((table / "table.json").read_text())
     assert row["model"] == "resnet20_sd"
     assert row["test"]["images"] == exported.TEST
     told = (table / "README.md").read_text()
     assert "resnet20_sd" in told
-    assert "images from a camera" in told
+    assert r"shapes, a camera \| or two |" in told
     saved = read_params((table / row["file"]).read_bytes(), "file")
     assert {value.dtype for value in saved.values()} == {np.dtype("float16")}
     net = models.get_model("resnet20_sd", pretrained=True)
@@ -80,10 +81,37 @@ def test_published_run_is_rounded_measured_and_loaded_by_name(table, plain_run, 
     assert len(json.loads((table / "table.json").read_text())) == 1
 
 
+def test_weights_for_other_classes_are_replaced_only_when_told(table, plain_run, capsys):
+    row = publish(plain_run)
+    (table / "table.json").write_text(json.dumps([{**row, "classes": ["cat", "dog", "owl"]}]))
+    before = {path.name: path.read_bytes() for path in table.iterdir()}
+    assert main([str(plain_run)]) == 2
+    assert "is kept with other classes (cat, dog, owl …)" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in table.iterdir()} == before
+    assert main([str(plain_run), "--replace"]) == 0
+
+
+def test_pretrained_net_of_other_classes_has_a_new_output_layer(caplog):
+    row = pretrained.read_table()[0]
+    net = models.get_model(row["model"], classes=3, pretrained=True)
+    assert f"{len(row['classes'])} classes apart, not 3: the output layer is new" in caplog.text
+    assert net(mx.nd.zeros((2, 3, 32, 32))).shape == (2, 3)
+    assert net.output.weight.data().asnumpy().any()
+    arrays = read_params((pretrained.FOLDER / row["file"]).read_bytes(), "file")
+    for name, parameter in named_parameters(net).items():
+        if not name.startswith("output."):
+            np.testing.assert_array_equal(parameter.data().asnumpy(), arrays[name], name)
+
+
+def test_models_with_weights_are_listed():
+    names = models.list_models(pretrained=True)
+    assert {*pretrained.names(), "cifar_resnet20_v1"} <= set(names) < set(models.list_models())
+    found = models.list_models("densenet*", pretrained=True)
+    assert found == [name for name in names if name.startswith("densenet")]
+
+
 def test_weights_that_are_not_those_of_the_table_are_refused(table, plain_run):
     row = publish(plain_run)
-    with pytest.raises(InputError, match="tell 10 classes apart"):
-        models.get_model("resnet20_sd", classes=7, pretrained=True)
     path = table / row["file"]
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(InputError, match="is damaged"):
