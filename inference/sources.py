@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import models
-from errors import InputError
+import pretrained
 from formats.params_file import MAX_BYTES, read_params
 from formats.weights import named_parameters
 from inference.old_checkpoints import count_classes, load_old_parameters
@@ -13,12 +13,6 @@ from inference.trained import load_trained
 from training.config import Config
 from training.initial import Given
 from utils import Normaliser, read_regular, sha256
-
-# Of GluonCV's own training scripts for CIFAR, which its weights come from.
-_GLUONCV = Normaliser(
-    [255 * mean for mean in (0.4914, 0.4822, 0.4465)],
-    [255 * std for std in (0.2023, 0.1994, 0.2010)],
-)
 
 
 def open_weights(source: str, config: Config) -> Given:
@@ -42,7 +36,9 @@ def open_weights(source: str, config: Config) -> Given:
     if path.is_file() and not (path.parent / "manifest.json").is_file():
         return _from_file(path, source, config)
     if not path.exists() and source in models.list_models() and source not in models.REGISTRY:
-        return _from_file(_gluoncv_file(source), source, config, _GLUONCV)
+        return _from_file(
+            pretrained.gluoncv_file(source), source, config, pretrained.GLUONCV_NORMALISER
+        )
     trained = load_trained(source)
     arrays = {name: p.data().asnumpy() for name, p in named_parameters(trained.net).items()}
     return Given(arrays, {"source": source, **trained.facts["source"]}, trained.normaliser)
@@ -59,15 +55,3 @@ def _from_file(
         load_old_parameters(net, path)
         arrays = {name: p.data().asnumpy() for name, p in named_parameters(net).items()}
     return Given(arrays, {"source": source, "sha256": sha256(data)}, normaliser)
-
-
-def _gluoncv_file(name: str) -> Path:
-    from gluoncv.model_zoo.model_store import get_model_file
-
-    try:
-        return Path(get_model_file(name))
-    except Exception as error:  # each of the libraries that it downloads by has its own
-        raise InputError(
-            f"cannot get GluonCV's weights of {name}: {error!s:.150}; put their file into "
-            "~/.mxnet/models, or $MXNET_HOME/models, or give the path of a file of your own"
-        ) from error

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import inspect
 from typing import Any
 
@@ -56,9 +57,23 @@ def _gluoncv_names():
     return sorted(name for name in gluoncv.model_zoo.get_model_list() if name.startswith("cifar_"))
 
 
-def list_models():
-    """Return the names of all models: this project's, then GluonCV's for CIFAR."""
-    return [*REGISTRY, *_gluoncv_names()]
+def list_models(pattern="*", pretrained=False):
+    """Return the names of models: this project's, then GluonCV's for CIFAR.
+
+    Parameters
+    ----------
+    pattern : str, default "*"
+        What they look like, as in ``densenet*``.
+    pretrained : bool, default False
+        Only those that `get_model` has trained weights for.
+    """
+    names = fnmatch.filter([*REGISTRY, *_gluoncv_names()], pattern)
+    if not pretrained:
+        return names
+    import pretrained as weights
+
+    kept = {*weights.names(), *weights.gluoncv_names()}
+    return [name for name in names if name in kept]
 
 
 _FAMILIES: dict[Any, type] = {
@@ -98,7 +113,9 @@ def get_model(name, classes=10, pretrained=False, **options):
     classes : int, default 10
         Length of the logits.
     pretrained : bool, default False
-        Load the weights that this repository keeps for the name, on the CPU.
+        Load trained weights, on the CPU: those that this repository keeps for the name, or
+        GluonCV's, downloaded once. If they tell another number of classes apart, the output layer
+        is new, and a warning says so.
     **options
         Of `models.densenet.densenet` or `models.resnet.resnet`, over those of the name.
 
@@ -110,7 +127,8 @@ def get_model(name, classes=10, pretrained=False, **options):
     Raises
     ------
     InputError
-        If the name or an option is unknown, or an option is out of its range.
+        If the name or an option is unknown, an option is out of its range, or there are no trained
+        weights.
     """
     if not isinstance(pretrained, bool):
         raise InputError(
@@ -141,6 +159,8 @@ def get_model(name, classes=10, pretrained=False, **options):
 def initialize(net, ctx=None, seed=0):
     """Give a net its initial weights, the same for the same seed on any device.
 
+    Parameters that have values already, as those of a pretrained net, keep them.
+
     Convolutions start from N(0, √(2 / (kernel² · output channels))), BatchNorm from scale 1 and
     shift 0, the last layer from ±1/√inputs and bias 0: the papers' code.
 
@@ -148,14 +168,19 @@ def initialize(net, ctx=None, seed=0):
     ----------
     net : HybridBlock
     ctx : Context or list of Context, optional
-        Where the parameters live; the CPU by default.
+        Where all parameters live from now on; the CPU by default.
     seed : int
         Seeds MXNet's generators.
     """
     ctx = ctx or mx.cpu()
     mx.random.seed(seed)
     # What a layer does not say itself (GluonCV's nets say nothing) starts as our convolutions do.
-    net.initialize(mx.init.Xavier("gaussian", "out", 2), ctx=ctx, force_reinit=True)
+    default = mx.init.Xavier("gaussian", "out", 2)
+    for parameter in net.collect_params().values():
+        if parameter._data is None:
+            parameter.initialize(None, ctx, default, force_reinit=True)
+        else:
+            parameter.reset_ctx(ctx)
     first = ctx[0] if isinstance(ctx, (list, tuple)) else ctx
     # Shapes that GluonCV's nets leave open. Waited for, because oneDNN turns weights into its own
     # layout while it reads them, and whoever else reads them then may read half of each.

@@ -10,14 +10,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 from errors import InputError, nearest
+from formats.params_file import MAX_BYTES as MAX_FILE
 from formats.params_file import read_params
+from utils import Normaliser, read_regular
 
 FOLDER = Path(__file__).parent
 MAX_BYTES = 2_000_000
+# Of GluonCV's own training scripts for CIFAR, which its weights come from.
+GLUONCV_NORMALISER = Normaliser(
+    [255 * mean for mean in (0.4914, 0.4822, 0.4465)],
+    [255 * std for std in (0.2023, 0.1994, 0.2010)],
+)
+_GLUONCV_CLASSES = 10
+_LOG = logging.getLogger("pretrained")
 
 
 def read_table() -> list[dict[str, Any]]:
@@ -47,6 +57,33 @@ def find(name: str) -> dict[str, Any]:
     )
 
 
+def gluoncv_names() -> list[str]:
+    """Return the names of GluonCV's nets for CIFAR-10 that it has weights of."""
+    from runtime import gluoncv
+
+    names = gluoncv.model_zoo.pretrained_model_list()
+    return sorted(name for name in names if name.startswith("cifar_"))
+
+
+def gluoncv_file(name: str) -> Path:
+    """Return the file of a net of GluonCV's, downloaded where GluonCV keeps it unless it is there.
+
+    Raises
+    ------
+    InputError
+        If it cannot be had.
+    """
+    from gluoncv.model_zoo.model_store import get_model_file
+
+    try:
+        return Path(get_model_file(name))
+    except Exception as error:  # each of the libraries that it downloads by has its own
+        raise InputError(
+            f"cannot get GluonCV's weights of {name}: {error!s:.150}; put their file into "
+            "~/.mxnet/models, or $MXNET_HOME/models, or give the path of a file of your own"
+        ) from error
+
+
 def load(net: Any, name: str, classes: int, ctx: Sequence[Any] | None = None) -> None:
     """Load a model's weights into its net.
 
@@ -57,23 +94,39 @@ def load(net: Any, name: str, classes: int, ctx: Sequence[Any] | None = None) ->
     name : str
         The model's name.
     classes : int
-        How many classes the net tells apart.
+        How many classes the net tells apart. If the weights tell others apart, the output layer
+        starts anew, and a warning says so.
     ctx : list of mxnet.Context, optional
         Where to put a net that is not initialised; the CPU by default.
 
     Raises
     ------
     InputError
-        If there are none, they are for other classes, or the file is not the one in the table.
+        If there are none, or the file is not the one in the table.
     """
-    from formats.weights import set_parameters  # imports MXNet, which the table does without
+    from runtime import mx  # which the table does without
 
-    row = find(name)
-    if classes != len(row["classes"]):
-        raise InputError(
-            f"the pretrained weights of {name} tell {len(row['classes'])} classes apart, "
-            f"not {classes}: leave out classes"
+    from formats.weights import named_parameters, set_parameters
+
+    arrays, known, path = _read(name)
+    if classes != known:
+        _LOG.warning(
+            "%s: the pretrained weights tell %d classes apart, not %d: the output layer is new",
+            *(name, known, classes),
         )
+        net.output.weight.shape = (classes, arrays["output.weight"].shape[1])
+        net.output.initialize(mx.init.Xavier("gaussian", "out", 2), ctx=ctx or mx.cpu())
+        head = named_parameters(net.output)
+        arrays = {**arrays, **{f"output.{key}": p.data().asnumpy() for key, p in head.items()}}
+    set_parameters(net, arrays, path, ctx)
+
+
+def _read(name: str) -> tuple[Mapping[str, Any], int, Path]:
+    """Return a model's arrays, how many classes they tell apart, and their file."""
+    if name not in names() and name in gluoncv_names():
+        path = gluoncv_file(name)
+        return read_params(read_regular(path, MAX_FILE), path), _GLUONCV_CLASSES, path
+    row = find(name)
     path = FOLDER / row["file"]
     try:
         data = path.read_bytes()
@@ -81,4 +134,4 @@ def load(net: Any, name: str, classes: int, ctx: Sequence[Any] | None = None) ->
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     if hashlib.sha256(data).hexdigest() != row["sha256"]:
         raise InputError(f"{path} is damaged: its checksum is not that of the table; get it again")
-    set_parameters(net, read_params(data, path), path, ctx)
+    return read_params(data, path), len(row["classes"]), path

@@ -7,11 +7,17 @@ import functools
 import importlib
 import io
 import re
+import textwrap
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import models
+import pretrained
+from formats.params_file import read_params
+from formats.weights import named_parameters
 from training.recipes import PRESETS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -119,6 +125,22 @@ def test_the_tables_of_models_have_their_counts():
         net = models.get_model(name)
         assert models.count_parameters(net) == int(parameters.replace(",", "")), name
         assert round(models.count_multiply_accumulates(net) / 1e6) == int(work.replace(",", ""))
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_the_readmes_python_leaves_pretrained_weights_alone(trained):
+    (snippet,) = re.findall(r"^    from runtime.*\n(?:    .*\n|\n)*", read("README.md"), re.M)
+    row = pretrained.read_table()[0]
+    snippet = snippet.replace('"densenet", classes=10', f'"{row["model"]}", pretrained={trained}')
+    found: dict[str, Any] = {}
+    exec(textwrap.dedent(snippet), found)
+    arrays = read_params((ROOT / "pretrained" / row["file"]).read_bytes(), row["file"])
+    kept = {
+        name: np.array_equal(parameter.data().asnumpy(), arrays[name])
+        for name, parameter in named_parameters(found["net"]).items()
+    }
+    assert kept["output.weight"] == trained
+    assert all(kept.values()) == trained
 
 
 def test_the_readme_can_be_finished():

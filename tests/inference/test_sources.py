@@ -65,6 +65,7 @@ def test_weights_of_gluoncv_are_found_where_it_keeps_them(tmp_path, monkeypatch)
     found, given = taken(name, model=name)
     assert_taken(found, {n: p.data().asnumpy() for n, p in named_parameters(net).items()})
     np.testing.assert_allclose(given.normaliser.mean, [125.3, 122.95, 113.87], atol=0.1)
+    assert_taken(models.get_model(name, pretrained=True), given.arrays)
 
 
 @pytest.mark.parametrize("prefix", ["new", "old"])
