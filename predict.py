@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from errors import InputError, Parser, command_line, printable, tell  # isort: split
 
+import codecs
 import csv
 import json
 import os
-import shutil
 import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Sequence
@@ -23,6 +22,7 @@ import numpy as np
 
 from datasets.images import MAX_BYTES, THREADS, decode_image, read_image
 from inference.classifiers import Classifier, open_classifier
+from utils import whole_file
 
 STDIN = "-"
 _BAR = 30  # cells of a full bar
@@ -171,19 +171,13 @@ def answer_kaggle(classifier: Classifier, data_dir: Path, path: Path, flip: bool
     from datasets.kaggle import unlabelled_images
 
     count = 0
-    try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".kaggle-") as folder:
-            side = Path(folder) / path.name
-            with side.open("w", newline="", encoding="utf-8") as file:
-                rows = csv.writer(file, lineterminator="\n")
-                rows.writerow(["id", "label"])
-                for ids, images in unlabelled_images(data_dir):
-                    labels = classifier.probabilities(images, flip).argmax(axis=1)
-                    rows.writerows((i, classifier.classes[j]) for i, j in zip(ids, labels))
-                    count += len(ids)
-            shutil.move(str(side), str(path))
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+    with whole_file(path) as file:
+        rows = csv.writer(codecs.getwriter("utf-8")(file), lineterminator="\n")
+        rows.writerow(["id", "label"])
+        for ids, images in unlabelled_images(data_dir):
+            labels = classifier.probabilities(images, flip).argmax(axis=1)
+            rows.writerows((i, classifier.classes[j]) for i, j in zip(ids, labels))
+            count += len(ids)
     return count
 
 

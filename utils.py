@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import logging
 import os
+import secrets
 import stat
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Iterator, Mapping, Sequence
@@ -228,15 +229,22 @@ def write_synced(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file by a whole new one, or leave it as it is.
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that has its new content when the block ends, or else stays as it is.
+
+    Whoever names a link means the file that it leads to, and whoever names a pipe or a device wants
+    it written to, not replaced.
 
     Parameters
     ----------
     path : Path
         The file; a hidden one beside it is used on the way.
-    data : bytes
-        Its new content.
+
+    Yields
+    ------
+    file : binary file
+        To write to.
 
     Raises
     ------
@@ -244,16 +252,60 @@ def write_atomically(path: Path, data: bytes) -> None:
         If it cannot be written; nothing is left behind.
     """
     with one_line(f"cannot write {path}"):
-        handle, side = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(handle)
-        try:
-            os.chmod(side, 0o644)  # mkstemp's files are the owner's alone
-            write_synced(Path(side), data)
-            os.replace(side, path)
-        except BaseException:
-            os.unlink(side)
-            raise
-        sync_folder(path.parent)
+        if path.exists() and not path.is_file():
+            with path.open("wb") as file:
+                yield file
+            return
+        target = Path(os.path.realpath(path))
+        side = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+        with side.open("xb") as file:
+            try:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                os.replace(side, target)
+            except BaseException:
+                side.unlink()
+                raise
+        sync_folder(target.parent)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file in one piece: see `whole_file`."""
+    with whole_file(path) as file:
+        file.write(data)
+
+
+def write_picture(path: Path, figure: Any, dpi: int) -> Path:
+    """Write a Matplotlib figure in the format of the file's suffix: see `whole_file`.
+
+    Parameters
+    ----------
+    path : Path
+        The picture; without a suffix it gets ``.png``, unless it is no regular file.
+    figure : matplotlib.figure.Figure
+    dpi : int
+        Dots per inch.
+
+    Returns
+    -------
+    Path
+        The file written.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written, or the suffix names no kind of picture.
+    """
+    if not path.suffix and (path.is_file() or not path.exists()):
+        path = Path(f"{path}.png")
+    drawn = io.BytesIO()
+    try:
+        figure.savefig(drawn, dpi=dpi, format=path.suffix[1:] or "png")
+    except ValueError as error:
+        raise InputError(f"cannot write {path}: {error}") from error
+    write_atomically(path, drawn.getvalue())
+    return path
 
 
 def to_json(value: Any, indent: int | None = None) -> bytes:

@@ -7,7 +7,7 @@ from pathlib import Path
 from datasets import get_dataset, list_datasets
 from datasets.augment import Augmentation
 from errors import InputError, Parser, command_line, printable
-from utils import one_line
+from utils import write_picture
 
 
 @command_line
@@ -45,14 +45,7 @@ def main(argv: list[str] | None = None) -> None:
         from datasets.preview import preview  # imports Matplotlib, which takes a second
 
         figure = preview(dataset, augmentation, options.seed)
-        path = Path(options.preview)
-        with one_line(f"{path} cannot be written"):
-            try:
-                path = path if path.suffix else path.with_name(f"{path.name}.png")
-                figure.savefig(path, dpi=120)
-            except ValueError as error:  # an ending that names no kind of picture
-                raise InputError(f"--preview {path}: {error}") from error
-        print(f"wrote {path}")
+        print(f"wrote {write_picture(Path(options.preview), figure, dpi=120)}")
 
 
 if __name__ == "__main__":

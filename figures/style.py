@@ -8,7 +8,7 @@ from typing import Any
 
 import matplotlib.figure as figures
 
-from errors import InputError
+from utils import write_picture
 
 # Okabe and Ito's colours can be told apart by the colour-blind, line styles on grey paper too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -41,10 +41,6 @@ def save(figure: figures.Figure, path: str | Path | None) -> figures.Figure:
         If it cannot be written, or the suffix names no kind of picture.
     """
     if path is not None:
-        try:
-            with DRAWING:
-                figure.savefig(path, dpi=150)
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise InputError(f"cannot write {path}: {reason}") from error
+        with DRAWING:
+            write_picture(Path(path), figure, dpi=150)
     return figure

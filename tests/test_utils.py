@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import io
 import logging
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
 
 from runtime import mx
 
 import numpy as np
 import pytest
 from driver import H100, RTX_3090, build_driver
+from matplotlib.figure import Figure
 
 import gpus
 import utils
@@ -130,16 +134,68 @@ def test_beside_the_cpu_build_the_gpu_build_is_recommended_only_where_it_works(m
 
 
 def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = tmp_path / "file"
+    path = tmp_path / "file.png"
     utils.write_atomically(path, b"old")
 
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(utils, "write_synced", full)
-    with pytest.raises(InputError, match="No space left"):
-        utils.write_atomically(path, b"new")
+    monkeypatch.setattr(utils.os, "fsync", full)
+    for write in (utils.write_atomically, write_a_picture):
+        with pytest.raises(InputError, match="No space left"):
+            write(path, b"new")
+    assert os.listdir(tmp_path) == ["file.png"]
     assert path.read_bytes() == b"old"
+
+
+def write_a_picture(path, content=b""):
+    utils.write_picture(path, Figure(), dpi=10)
+
+
+def write_labels(path, content):
+    """Write as `predict.py --kaggle` does."""
+    with utils.whole_file(path) as file:
+        file.write(content)
+
+
+WRITERS = pytest.mark.parametrize(
+    "write", [utils.write_atomically, write_labels, write_a_picture], ids=lambda each: each.__name__
+)
+
+
+@WRITERS
+def test_a_link_stays_and_what_it_leads_to_is_written(write, tmp_path):
+    (tmp_path / "other").mkdir()
+    for name, there in (("old.png", True), ("new.png", False)):
+        target, link = tmp_path / "other" / name, tmp_path / name
+        if there:
+            target.write_bytes(b"before")
+        link.symlink_to(target)
+        write(link, b"content")
+        assert link.is_symlink()
+        assert target.read_bytes().startswith((b"content", b"\x89PNG"))
+    assert sorted(os.listdir(tmp_path / "other")) == ["new.png", "old.png"]
+
+
+@WRITERS
+def test_a_pipe_is_written_to_and_not_replaced(write, tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(path.read_bytes)
+        write(path, b"content")
+        assert stat.S_ISFIFO(path.stat().st_mode)
+        assert read.result(timeout=60).startswith((b"content", b"\x89PNG"))
+
+
+@WRITERS
+def test_a_new_file_has_the_rights_that_its_user_gives(write, tmp_path):
+    before = os.umask(0o027)
+    try:
+        write(tmp_path / "a.png", b"content")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a.png").stat().st_mode) == 0o640
 
 
 def test_json_has_no_numbers_that_json_does_not_know():

@@ -77,11 +77,11 @@ def test_a_damaged_cache_is_made_again(damage, tmp_path):
 
 @pytest.mark.parametrize("reason", [errno.EACCES, errno.EROFS])
 def test_a_folder_that_may_not_be_written_to_does_without(reason, tmp_path, monkeypatch, caplog):
-    def refuse(**_):
+    def refuse(*_):
         raise OSError(reason, os.strerror(reason))
 
     make_folder(tmp_path)
-    monkeypatch.setattr("utils.tempfile.mkstemp", refuse)
+    monkeypatch.setattr("utils.Path.open", refuse)
     assert len(datasets.get_dataset("folder", tmp_path).train) == 12
     assert "may not be written to" in caplog.text
     assert not (tmp_path / cache.CACHE_NAME).exists()

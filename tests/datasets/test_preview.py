@@ -70,9 +70,9 @@ def test_captions_are_short_and_plain():
     ("flags", "message"),
     [
         (["--dataset", "shape"], "unknown data set 'shape': did you mean shapes?"),
-        (["--preview", "/nowhere/at/all.png"], "cannot be written: No such file"),
+        (["--preview", "/nowhere/at/all.png"], "cannot write /nowhere/at/all.png: No such file"),
         (["--preview", "x.nothing"], "not supported"),
-        (["--preview", "/"], "empty name"),
+        (["--preview", "/"], "cannot write /: Is a directory"),
         (["--cutout", "-1"], "must be 0"),
         (["--cutout", "99"], "must be 32 pixels at most"),
         (["--seed", "-1"], "out of range"),
