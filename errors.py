@@ -1,6 +1,7 @@
 """How a command ends: a user's mistake is one line and exit code 2, Ctrl-C says nothing.
 
-Commands import this module before any other of theirs, because the rest takes seconds.
+Commands import this module before any other of theirs and call `end_on_ctrl_c`, because the rest
+takes seconds.
 """
 
 from __future__ import annotations
@@ -14,16 +15,8 @@ import io
 import os
 import signal
 import sys
-from pathlib import Path
 from typing import Any, Callable, Iterable, NoReturn
 
-# Until its main runs, a command has nothing to save or to say, so Ctrl-C ends it as it ends any
-# program, without a traceback. Not where this is a library: in a notebook, in a test.
-_ROOT = Path(__file__).resolve().parent
-_HERE = Path(sys.argv[0]).resolve().parent in (_ROOT, *_ROOT.iterdir())
-_STARTING = sys.argv[0] == "-m" or _HERE
-if _STARTING and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 # What writing to a screen fails with: no reader, no terminal, no room.
 _UNWRITTEN = (errno.EPIPE, errno.EIO, errno.ENOSPC)
 
@@ -46,6 +39,16 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message} (--help lists the flags)")
+
+
+def end_on_ctrl_c() -> None:
+    """Let Ctrl-C end a command without a traceback until its main runs, which sets that back.
+
+    For a command that has just been started, and has nothing to save or to say yet. A signal that
+    is ignored stays ignored.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -7,7 +7,10 @@ python evaluate.py model.onnx --dataset cifar10 --plot confusion.png --json
 
 from __future__ import annotations
 
-from errors import Parser, command_line, printable  # isort: split
+from errors import Parser, command_line, end_on_ctrl_c, printable  # isort: split
+
+if __name__ == "__main__":
+    end_on_ctrl_c()
 
 import json
 import sys

@@ -8,7 +8,10 @@ Nothing is reported as written before it has been loaded again and has given the
 
 from __future__ import annotations
 
-from errors import InputError, Parser, command_line  # isort: split
+from errors import InputError, Parser, command_line, end_on_ctrl_c  # isort: split
+
+if __name__ == "__main__":
+    end_on_ctrl_c()
 
 import sys
 from pathlib import Path

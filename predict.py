@@ -7,7 +7,10 @@ python predict.py runs/NAME DIR --kaggle submission.csv # DIR/test/<id>.png, Kag
 
 from __future__ import annotations
 
-from errors import InputError, Parser, command_line, printable, tell  # isort: split
+from errors import InputError, Parser, command_line, end_on_ctrl_c, printable, tell  # isort: split
+
+if __name__ == "__main__":
+    end_on_ctrl_c()
 
 import codecs
 import csv

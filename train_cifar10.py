@@ -11,7 +11,10 @@ SIGINT or SIGTERM with a checkpoint saved.
 
 from __future__ import annotations
 
-from errors import command_line, tell  # isort: split
+from errors import command_line, end_on_ctrl_c, tell  # isort: split
+
+if __name__ == "__main__":
+    end_on_ctrl_c()
 
 import math
 import resource

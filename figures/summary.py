@@ -10,7 +10,10 @@ row is left out. A damaged run is told, and makes the exit code 2.
 
 from __future__ import annotations
 
-from errors import InputError, Parser, command_line, printable, tell  # isort: split
+from errors import InputError, Parser, command_line, end_on_ctrl_c, printable, tell  # isort: split
+
+if __name__ == "__main__":
+    end_on_ctrl_c()
 
 import csv
 import io

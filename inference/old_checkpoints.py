@@ -11,7 +11,10 @@ parameters or shapes differ, the file is of another net.
 
 from __future__ import annotations
 
-from errors import InputError, Parser, command_line  # isort: split
+from errors import InputError, Parser, command_line, end_on_ctrl_c  # isort: split
+
+if __name__ == "__main__":
+    end_on_ctrl_c()
 
 import re
 import sys

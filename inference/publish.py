@@ -5,7 +5,10 @@ python -m inference.publish runs/NAME --note "images after one JPEG compression"
 
 from __future__ import annotations
 
-from errors import InputError, Parser, command_line  # isort: split
+from errors import InputError, Parser, command_line, end_on_ctrl_c  # isort: split
+
+if __name__ == "__main__":
+    end_on_ctrl_c()
 
 import sys
 from pathlib import Path

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from errors import InputError, Parser, command_line  # isort: split
+from errors import InputError, Parser, command_line, end_on_ctrl_c  # isort: split
+
+if __name__ == "__main__":
+    end_on_ctrl_c()
 
 import sys
 from typing import Sequence

@@ -143,6 +143,18 @@ def test_ctrl_c_ends_a_main_without_a_traceback(script):
     assert (result.returncode, result.stderr) == (128 + signal.SIGINT, "")
 
 
+def run_with_ctrl_c(arguments, **environment):
+    """Run Python in the repository's folder, where Ctrl-C is not ignored as it may be in tests."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
 COMMANDS = (
     ["train_cifar10.py"],
     ["evaluate.py"],
@@ -156,15 +168,19 @@ COMMANDS = (
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_ctrl_c_ends_a_command_that_is_still_importing_without_a_traceback(command, tmp_path):
     (tmp_path / "numpy.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
-    done = subprocess.run(
-        [sys.executable, *command, "--help"],
-        cwd=ROOT,
-        env={"PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # not that of the tests
-    )
+    done = run_with_ctrl_c([*command, "--help"], PYTHONPATH=str(tmp_path))
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
+def test_a_script_of_ones_own_may_catch_ctrl_c_whatever_it_imports():
+    code = (
+        "import os, signal, models, predict\n"
+        "try:\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "except KeyboardInterrupt:\n"
+        "    print('caught')\n"
+    )
+    assert run_with_ctrl_c(["-c", code]).stdout == "caught\n"
 
 
 def test_callers_may_catch_it_as_a_value_error():
