@@ -12,12 +12,14 @@ from runtime import mx
 
 import numpy as np
 import pytest
-from driver import H100, RTX_3090, build_driver
 from matplotlib.figure import Figure
 
-import gpus
 import utils
 from errors import InputError
+from gpus import Gpu
+
+H100 = ("NVIDIA H100 80GB HBM3", (9, 0))
+RTX_3090 = ("NVIDIA GeForce RTX 3090", (8, 6))
 
 
 def test_normalised_pixels_are_what_numpy_says():
@@ -70,12 +72,12 @@ def test_devices():
 
 
 @pytest.fixture
-def machine(tmp_path_factory, monkeypatch):
+def machine(monkeypatch):
     """What puts GPUs into this machine, and a build of MXNet that sees them."""
 
     def build(*devices, wheel=True, seen=None):
-        library = str(build_driver(tmp_path_factory.mktemp("driver"), *devices))
-        monkeypatch.setattr(utils, "find_gpus", lambda: gpus.find_gpus(library))
+        found = [Gpu(number, *device) for number, device in enumerate(devices)]
+        monkeypatch.setattr(utils, "find_gpus", lambda: found)
         monkeypatch.setattr(utils, "is_wheel", lambda: wheel)
         number = len(devices) if seen is None else seen
         monkeypatch.setattr(mx.context, "num_gpus", lambda: number)
