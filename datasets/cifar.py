@@ -263,7 +263,7 @@ def _class_names(source: Source, form: Form, where: str, content: bytes) -> list
         names = [line.strip() for line in lines if line.strip()]
     else:
         key = f"{source.label_key[:-1]}_names"
-        names = decode_names(where, content, len(source.classes), key)
+        names = decode_names(where, content, key)
     if not len(names) == len(set(names) - {""}) == len(source.classes):
         raise InputError(
             f"{where} does not hold {len(source.classes)} different class names: correct it, or "

@@ -174,3 +174,37 @@ def test_broken_images_are_named_three_of_them_at_least(tmp_path):
     paths[12].write_bytes(b"")
     with pytest.raises(InputError, match=r"10\.png .*11\.png .*12\.png .*\(and 2 more\)"):
         read_images(paths, "test")
+
+
+DAMAGED = [
+    ("PNG", "RGBA", {}),
+    ("JPEG", "CMYK", {"progressive": True}),
+    ("GIF", "P", {}),
+    ("TIFF", "RGB", {"compression": "tiff_lzw"}),
+    ("BMP", "RGB", {}),
+    ("TGA", "RGB", {"compression": "tga_rle"}),
+    ("WEBP", "RGB", {}),
+]
+
+
+@given(
+    st.sampled_from(DAMAGED),
+    st.lists(st.tuples(st.integers(0, 4095), st.binary(max_size=4)), min_size=1, max_size=8),
+    st.booleans(),
+)
+def test_a_damaged_image_is_read_or_refused(kind, changes, cut_off):
+    name, mode, options = kind
+    file = io.BytesIO()
+    Image.fromarray(PIXELS).convert(mode).save(file, format=name, **options)
+    content = file.getvalue()
+    for position, change in changes:
+        position %= len(content)
+        end = b"" if cut_off and position > 64 else content[position + len(change) :]
+        content = (content[:position] + change + end) or b"x"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of much that is odd
+            pixels = decode_image(content, "image")
+    except InputError:
+        return
+    assert (pixels.shape, pixels.dtype) == ((3, 32, 32), np.uint8)

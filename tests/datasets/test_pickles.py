@@ -6,19 +6,18 @@ import codecs
 import io
 import os
 import pickle
-import pickletools
 import struct
-import tracemalloc
 import types
-import warnings
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_cifar import TINY10, official_python_file, python_files, tiny_arrays
+from tiny_cifar import TINY10, official_python_file, tiny_arrays
 
+from datasets import unpickle
 from datasets.pickles import decode_python
 from errors import InputError
 
@@ -37,21 +36,10 @@ def refused(content, match):
     assert str(refusal.value).startswith("file")
 
 
-def test_an_official_batch_is_read_as_pythons_own_unpickler_reads_it():
+def test_an_official_batch_is_read():
     images, labels = decode(OFFICIAL)
     np.testing.assert_array_equal(images, IMAGES)
     np.testing.assert_array_equal(labels, LABELS)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # NumPy 2 moved a module that the file names
-        theirs = pickle.loads(OFFICIAL, encoding="bytes")
-    np.testing.assert_array_equal(theirs[b"data"].reshape(IMAGES.shape), images)
-
-
-@pytest.mark.parametrize("order", ["C", "F"])
-def test_arrays_by_columns_are_read_too(order):
-    data = np.array(IMAGES.reshape(20, -1), order=order)
-    images, _ = decode(pickle.dumps({"data": data, "labels": LABELS.tolist()}, 4))
-    np.testing.assert_array_equal(images, IMAGES)
 
 
 class _Pickler(pickle._Pickler):  # type: ignore[name-defined]
@@ -125,19 +113,16 @@ class _Call:
         return self.call
 
 
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("protocol", [0, 2, 5])
 @pytest.mark.parametrize(
     "call",
     [
         _Call(os.mkdir, "pwned"),
-        _Call(os.system, "mkdir pwned"),
         _Call(exec, "import os; os.mkdir('pwned')"),
-        _Call(__import__, "os"),
         _Call(getattr, "text", "format"),
         _Call(np.ndarray, (1 << 40,), "u1"),
         _Call(bytearray, 1 << 40),
         _Call(codecs.encode, "text", "zip"),
-        _Call(codecs.encode, "text", "utf-8"),
         np.array([_Call(os.mkdir, "pwned")], dtype=object),
         np.zeros(3, "f8"),
         np.uint8(3),
@@ -150,121 +135,37 @@ def test_no_code_is_run(call, protocol, tmp_path, monkeypatch):
     assert not os.listdir(tmp_path)
 
 
-_NOT_ONE = "not one of CIFAR's Python batches"
+TEXT = b"X" + struct.pack("<I", 1 << 20) + b"a" * (1 << 20) + b"q\x00"
 
 
 @pytest.mark.parametrize(
     ("program", "match"),
     [
-        (b".", _NOT_ONE),
-        (b"", "ends too early"),
-        (b"}", "ends too early"),
-        (b"(0.", "instruction"),
-        (b"}(K\x01K\x02u.", "a key that is no text"),
-        (b"}(U\x01au.", _NOT_ONE),
-        (b"(e.", _NOT_ONE),
-        (b"}(e.", _NOT_ONE),
-        (b"]}(s.", _NOT_ONE),
-        (b"h\x07.", _NOT_ONE),
-        (b"T\xff\xff\xff\xff.", _NOT_ONE),
-        (b"T\xff\xff\xff\x7f.", "ends too early"),
+        (b"", "Ran out of input"),
+        (b"}.", "holds no 20 images"),
+        (b"h\x07.", "not one of"),
+        (b"}}b.", "no attribute"),
         (b"cos\nsystem\n.", "it asks for 'os', 'system'"),
-        (b"cos\n", "it asks for 'os', ''"),
-        (b"}}\x93.", _NOT_ONE),
-        (b"cnumpy\nndarray\n)R.", _NOT_ONE),
-        (b"cnumpy\ndtype\nU\x02f8\x85R.", "other things than bytes"),
-        (b"cnumpy\ndtype\nU\x02u1\x85R.", "no dictionary"),
-        (b"U\x07ndarrayK\x01\x85R.", _NOT_ONE),
-        (b"}}b.", "holds no 20 images"),
+        # More memory than there is: a memo, a length, a text encoded again and again.
+        (b"]r\xff\xff\xff\x7f.", "not one of"),
+        (b"\x96" + struct.pack("<Q", 1 << 40) + b".", "not one of"),
+        (TEXT + b"c_codecs\nencode\nq\x01(" + b"h\x01h\x00h\x00\x86R" * 4000 + b"l.", "not one of"),
+        # A key that is deeper than the stack.
+        (b"})" + b"\x85" * 1_000_000 + b"Ns.", "SIGSEGV|not one of"),
     ],
+    ids=range(9),
 )
-def test_programs_that_make_no_sense_are_refused(program, match):
+def test_programs_of_another_kind_are_refused(program, match):
     refused(program, match)
 
 
-def array_state(state):
-    """Return a pickle of an array with this state, which ends the program."""
-    return (
-        b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n\x85R" + state + b"b."
-    )  # fmt: skip
-
-
-TYPE = b"cnumpy\ndtype\nU\x02u1\x85R"
-
-
-@pytest.mark.parametrize(
-    ("state", "match"),
-    [
-        (b"N", _NOT_ONE),
-        (b"(K\x01K\x02K\x02\x86" + TYPE + b"\x89U\x03abct", r"without its \(2, 2\) bytes"),
-        (b"(K\x01K\x02\x85" + TYPE + b"\x89U\x02abt", "no table"),
-        (b"(K\x01J\xff\xff\xff\xffJ\xff\xff\xff\xff\x86" + TYPE + b"\x89U\x01at", "no table"),
-        (b"(K\x01J\xff\xff\xff\x7fJ\xff\xff\xff\x7f\x86" + TYPE + b"\x89U\x01at", "without its"),
-        (b"(K\x01K\x01K\x01\x86U\x02u1\x89U\x01at", "other things than bytes"),
-        (b"(K\x01K\x01K\x01\x86" + TYPE + b"\x89Nt", "without its"),
-    ],
-)
-def test_arrays_that_make_no_sense_are_refused(state, match):
-    refused(array_state(state), match)
-
-
-def test_an_array_gets_its_values_once():
-    state = b"(K\x01K\x01K\x01\x86" + TYPE + b"\x89U\x01at"
-    refused(array_state(state + b"b" + state), "no new array")
-
-
-TEXT = b"X" + struct.pack("<I", 1 << 20) + b"a" * (1 << 20) + b"q\x00"
-
-
-@pytest.mark.parametrize(
-    "program",
-    [
-        b"}" * (1 << 20),  # an object for every byte
-        b"](" + b"]q\x00" + b"(h\x00h\x00eq\x00" * 2000,  # doubles with every line
-        b"r\xff\xff\xff\xff" * 4 + b".",  # a number to remember by that is huge
-        b"]" + b"r\xff\xff\xff\x7f" + b".",
-        b"I" + b"9" * (1 << 20) + b"\n.",  # a number that takes minutes to convert
-        b"(" * (1 << 20) + b"t" * (1 << 20) + b".",
-        b"\x8e" + struct.pack("<Q", 1 << 60) + b".",
-        b"\x96" + struct.pack("<Q", 1 << 33) + b".",
-        # Bytes of one text, again and again; a text as a million arguments.
-        TEXT + b"c_codecs\nencode\nq\x01" + b"h\x01h\x00X\x06\x00\x00\x00latin1\x86R" * 40 + b".",
-        b"cnumpy\ndtype\n" + TEXT + b"R.",
-    ],
-    ids=range(10),
-)
-def test_no_program_takes_much_memory(program):
-    tracemalloc.start()
-    try:
-        refused(program, "not one of CIFAR's Python batches")
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < 8 << 20
-
-
-@pytest.mark.parametrize(
-    "program",
-    [
-        # A key that is looked up in 2 ** 60 steps, and one that is deeper than the stack.
-        b"})" + b"q\x00h\x00\x86" * 60 + b"Ns.",
-        b"})" + b"\x85" * 1000 + b"Ns.",
-        # Numbers whose product takes minutes.
-        array_state(
-            b"(K\x01" + 2 * (b"I0x" + b"f" * (1 << 25) + b"\n") + b"\x86" + TYPE + b"\x89Nt"
-        ),
-    ],
-    ids=["twice itself", "deep", "long"],
-)
-def test_no_program_takes_much_time(program):
-    refused(program, "a key that is no text|no table")
-
-
-def test_a_file_changes_nothing_for_the_next():
-    name, call = b"cnumpy\ndtype\n", b")R."
-    defaults = b"N}X\x0c\x00\x00\x00__defaults__U\x02u1NN\x87s\x86b"
-    refused(name + defaults + call, "no dictionary")
-    refused(name + call, "missing 1 required")
+def test_a_program_without_end_is_stopped(tmp_path, monkeypatch):
+    # A key that is looked up in 2 ** 60 steps.
+    child = tmp_path / "unpickle.py"
+    text = Path(unpickle.__file__).read_text()
+    child.write_text(text.replace(f"SECONDS = {unpickle.SECONDS}", "SECONDS = 1"))
+    monkeypatch.setattr("datasets.pickles._CHILD", child)
+    refused(b"})" + b"q\x00h\x00\x86" * 60 + b"Ns.", "SIGXCPU|SIGKILL")
 
 
 @pytest.mark.parametrize(
@@ -279,7 +180,6 @@ def test_a_file_changes_nothing_for_the_next():
         {"labels": [*LABELS.tolist()[:-1], "cat"]},
         {"labels": [*LABELS.tolist()[:-1], True]},
         {"labels": [*LABELS.tolist()[:-1], 1 << 40]},
-        {"labels": tuple(LABELS.tolist())},
         {"labels": None},
     ],
 )
@@ -288,26 +188,13 @@ def test_other_contents_are_refused(changes):
     refused(pickle.dumps(batch, 4), "file (holds no|is not one of)")
 
 
-def test_every_truncation_is_refused():
-    for content in (OFFICIAL, python_files(TINY10)["data_batch_1"]):
-        for length in [*range(400), *range(len(content) - 900, len(content))]:
-            refused(content[:length], "not one of CIFAR's Python batches")
-
-
-_OPCODES = [opcode.code.encode("latin1") for opcode in pickletools.opcodes]
-
-
-@given(st.lists(st.one_of(st.sampled_from(_OPCODES), st.binary(max_size=4)), max_size=40))
-def test_any_program_is_read_or_refused(parts):
-    with pytest.raises(InputError):
-        decode(b"".join(parts) + b".")
-
-
-@given(st.integers(0, 700), st.binary(min_size=1, max_size=3))
-def test_an_altered_batch_is_read_or_refused(position, change):
-    content = OFFICIAL[:position] + change + OFFICIAL[position + len(change) :]
+@settings(max_examples=60)
+@given(st.integers(0, len(OFFICIAL) - 1), st.binary(max_size=3), st.booleans())
+def test_a_damaged_batch_is_read_or_refused(position, change, cut_off):
+    position %= 700 if len(change) % 2 else len(OFFICIAL)  # most instructions stand in front
+    end = b"" if cut_off else OFFICIAL[position + len(change) :]
     try:
-        images, labels = decode(content)
+        images, labels = decode(OFFICIAL[:position] + change + end)
     except InputError:
         return
     assert images.shape == IMAGES.shape
