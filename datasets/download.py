@@ -19,11 +19,11 @@ from errors import InputError
 from utils import one_line
 
 TIMEOUT = (10, 30)  # seconds to connect, seconds without a byte
+ROUNDS, PROGRESS = 2, 1 << 20  # through all mirrors, not counting those that bring so many bytes
 PAUSE = 1  # second before all mirrors are tried again
 # In the first round a mirror that is slower than this after so many seconds is left for the next:
 # universities throttle, and a file can take an hour from one mirror and a minute from another.
 SLOW_BYTES_PER_SECOND, SLOW_SECONDS = 200_000, 30
-PROGRESS = 1 << 20  # another round is tried if the last one has brought so many bytes
 UNKNOWN_SIZE = 1 << 28  # most bytes of an archive whose checksum the user has given
 _BLOCK = 1 << 16
 
@@ -54,50 +54,36 @@ def download(path: Path, mirrors: Sequence[str], digests: Mapping[str, str], siz
     InputError
         If no mirror has it, or the folder cannot be written to; with one reason for each mirror.
     """
+    own, partial = own_digest(path), path.with_name(path.name + ".part")
+    reasons: dict[str, str] = {}
     with one_line(f"{path.parent} cannot be written to"):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = open(f"{path}.lock", "a")  # noqa: SIM115 (closed, and so unlocked, below)
-    with lock:
-        _wait_for_turn(lock, path)
-        if not path.exists():
-            _try_mirrors(path, mirrors, digests, None if own_digest(path) else size)
-
-
-def _wait_for_turn(lock, path: Path) -> None:
-    with one_line(f"{lock.name} cannot be locked"):
+    with lock, one_line(f"{partial} cannot be written"):
         try:
-            portalocker.lock(
-                lock, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING
-            )
+            portalocker.lock(lock, portalocker.LOCK_EX | portalocker.LOCK_NB)
         except portalocker.AlreadyLocked:
             print(f"waiting for another process to download {path}", file=sys.stderr)
-            portalocker.lock(lock, portalocker.LockFlags.EXCLUSIVE)
+            portalocker.lock(lock, portalocker.LOCK_EX)
         except portalocker.LockException as error:  # a file system without locks
             raise InputError(f"{lock.name} cannot be locked: {error}") from error
-
-
-def _try_mirrors(
-    path: Path, mirrors: Sequence[str], digests: Mapping[str, str], size: int | None
-) -> None:
-    partial = path.with_name(path.name + ".part")
-    reasons: dict[str, str] = {}
-    attempt = 0
-    while True:
-        before = _length(partial)
-        for mirror in mirrors:
-            url = f"{mirror.rstrip('/')}/{path.name}"
-            with one_line(f"{partial} cannot be written"):
+        if path.exists():
+            return
+        rounds, hurry = 0, len(mirrors) > 1
+        while rounds < ROUNDS:
+            before = _length(partial)
+            for mirror in mirrors:
+                url = f"{mirror.rstrip('/')}/{path.name}"
                 try:
-                    _fetch(url, partial, size, hurry=attempt == 0 and len(mirrors) > 1)
-                    _accept(partial, path, digests)
+                    _fetch(url, partial, None if own else size, hurry)
+                    _accept(partial, path, own or digests)
                     return
                 except MirrorError as error:
                     reasons[urlsplit(mirror).netloc or mirror] = str(error)
-        attempt += 1
-        if attempt > 1 and _length(partial) - before < PROGRESS:
-            why = "; ".join(f"{host}: {reason}" for host, reason in reasons.items())
-            raise InputError(f"{path.name} could not be downloaded ({why})")
-        time.sleep(PAUSE)
+            rounds, hurry = rounds + (_length(partial) - before < PROGRESS), False
+            time.sleep(PAUSE)
+    why = "; ".join(f"{host}: {reason}" for host, reason in reasons.items())
+    raise InputError(f"{path.name} could not be downloaded ({why})")
 
 
 def _length(path: Path) -> int:
@@ -107,7 +93,7 @@ def _length(path: Path) -> int:
 def _accept(partial: Path, path: Path, digests: Mapping[str, str]) -> None:
     """Give the file its name if its checksum is right, else delete it."""
     try:
-        check_archive(partial, own_digest(path) or digests)
+        check_archive(partial, digests)
     except InputError as error:
         partial.unlink()
         raise MirrorError("wrong checksum") from error
@@ -115,36 +101,33 @@ def _accept(partial: Path, path: Path, digests: Mapping[str, str]) -> None:
 
 
 def _fetch(url: str, partial: Path, size: int | None, hurry: bool) -> None:
-    """Download what a partial file lacks."""
+    """Download what a partial file lacks of `size` bytes, or of what the server says."""
     have = _length(partial)
     if have and have == size:
         return
-    # A server that compressed the archive once more would change its checksum.
-    headers = {"Accept-Encoding": "identity"}
-    if have:
-        headers["Range"] = f"bytes={have}-"
     print(f"downloading {url}", file=sys.stderr)
+    # A server that compressed the archive once more would change its checksum.
+    headers = {"Accept-Encoding": "identity", "Range": f"bytes={have}-"}
     try:
         with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
             if response.status_code == 416:  # its file is no longer than ours: not the same one
                 partial.unlink()
                 raise MirrorError("shorter than what was downloaded already")
-            if response.status_code not in (200, 206):
-                raise MirrorError(f"HTTP {response.status_code}")
-            resumed = response.status_code == 206
-            if resumed and not response.headers.get("Content-Range", "").startswith(
-                f"bytes {have}-"
-            ):
+            response.raise_for_status()
+            range_sent = response.headers.get("Content-Range", "bytes 0-")
+            start = int(range_sent[len("bytes ") :].partition("-")[0])
+            if start not in (0, have):
                 raise MirrorError("answers with another range than asked for")
-            _append(response, partial, have if resumed else 0, size, hurry)
-    except requests.Timeout as error:
-        raise MirrorError("timed out") from error
+            _append(response, partial, start, size, hurry)
     except requests.RequestException as error:
-        raise MirrorError(f"no connection ({type(error).__name__})") from error
-    except urllib3.exceptions.ReadTimeoutError as error:
-        raise MirrorError("stalled") from error
+        code = getattr(error.response, "status_code", None)
+        raise MirrorError(
+            f"HTTP {code}" if code else f"no answer: {type(error).__name__}"
+        ) from error
     except urllib3.exceptions.HTTPError as error:
-        raise MirrorError("connection broke off") from error
+        raise MirrorError(f"connection broke off: {type(error).__name__}") from error
+    except ValueError as error:
+        raise MirrorError("no range that can be read") from error
 
 
 def _append(
