@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ContextManager, Sequence
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from datasets.base import IMAGE_SHAPE
 from errors import InputError
@@ -29,15 +29,6 @@ GROUND = (128, 128, 128)  # seen through transparent pixels: near 0 once normali
 _CHUNK = 64  # files per task
 _ONE_AT_A_TIME = threading.Lock()
 _ORIENTATION = 0x0112  # the EXIF tag
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -92,7 +83,10 @@ def decode_image(content: bytes, name: object) -> np.ndarray:
                 raise InputError(f"{name}: {image.size} pixels are more than {MAX_PIXELS:,}")
             large = image.width * image.height >= LARGE
             with _ONE_AT_A_TIME if large else contextlib.nullcontext():
-                pixels = np.asarray(_upright(_square(_to_rgb(image)), image))
+                # A bare copy: what else a broken file says beside its pixels is not to be read.
+                small = Image.fromarray(np.asarray(_square(_to_rgb(image))))
+                small.getexif()[_ORIENTATION] = image.getexif().get(_ORIENTATION, 1)
+                pixels = np.asarray(ImageOps.exif_transpose(small))
     except InputError:
         raise
     except UnidentifiedImageError as error:
@@ -176,9 +170,3 @@ def _square(image: Image.Image) -> Image.Image:
     if image.size != (SIDE, SIDE):
         image = image.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
     return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _upright(pixels: Image.Image, image: Image.Image) -> Image.Image:
-    """Rotate or mirror the pixels of an image as its EXIF orientation says."""
-    turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
-    return pixels if turn is None else pixels.transpose(turn)
