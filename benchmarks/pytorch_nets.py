@@ -112,12 +112,54 @@ class ResNet(nn.Module):
         return self.output(self.features(x).mean((2, 3)))
 
 
-def build(family, options, layout):
-    """Return a net of a family, ``resnet`` or ``densenet``, in a layout by name, and its format."""
+def prepare(family, options, layout, batch, inference, amp):
+    """Return a step of a net of a family, ``resnet`` or ``densenet``, at PyTorch's best.
+
+    Parameters
+    ----------
+    family : str
+    options : dict
+        The constructor's.
+    layout : str
+        Holds ``channels_last``, ``compiled``, or neither.
+    batch : int
+    inference, amp : bool
+        Instead of training; in bfloat16.
+    """
     torch.manual_seed(0)
     form = torch.channels_last if "channels_last" in layout else torch.contiguous_format
-    net = {"resnet": ResNet, "densenet": DenseNet}[family](**options)
-    return net.to(memory_format=form), form
+    net = {"resnet": ResNet, "densenet": DenseNet}[family](**options).to(memory_format=form)
+    images = torch.randn(batch, 3, 32, 32).to(memory_format=form)
+    half = torch.autocast("cpu", torch.bfloat16, enabled=amp)
+
+    def infer():
+        with torch.inference_mode(), half:
+            net(images)
+
+    if inference:
+        net.eval()
+        with torch.inference_mode(), half:
+            net = torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(net, images)))
+        return infer
+    optimizer = torch.optim.SGD(
+        net.parameters(), 0.001, momentum=0.9, nesterov=True, weight_decay=1e-4, fused=True
+    )
+    if "compiled" in layout:
+        net = torch.compile(net)
+    criterion, labels = nn.CrossEntropyLoss(), torch.randint(0, 10, (batch,))
+
+    def step():
+        optimizer.zero_grad(set_to_none=True)
+        with half:
+            loss = criterion(net(images), labels)
+        loss.backward()
+        optimizer.step()
+
+    step()
+    net.eval()
+    infer()
+    net.train()
+    return step
 
 
 def copy_weights(gluon_net, torch_net):

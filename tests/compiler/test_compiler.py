@@ -91,6 +91,21 @@ def test_every_rule_can_be_switched_off(rule):
         compiler.hybridize(RandomNet(0), without=("nonsense",))
 
 
+@pytest.mark.parametrize(
+    ("name", "training"),
+    [
+        ("mobilenetv3_small", False),
+        ("yolo3_mobilenet0.25_voc", False),
+        ("simple_pose_resnet18_v1b", False),
+        ("cifar_resnet20_v2", True),
+    ],
+)
+def test_nets_of_gluoncv_compute_what_they_did(name, training):
+    import zoo  # which goes through every kind of them
+
+    assert zoo.difference(name, training) < 1e-5
+
+
 # ----------------------------------------------------------------------- what it cannot compile
 
 
@@ -184,6 +199,17 @@ def test_statistics_move_in_the_backward_pass(width):
             net(images(seed=1))  # nothing is learnt from it
         mx.nd.waitall()
     np.testing.assert_allclose(means(compiled), means(plain), rtol=1e-4, atol=1e-6)
+
+
+def test_they_move_too_once_scale_and_shift_are_frozen():
+    found = []
+    for form in (lambda net: net.hybridize(), compiler.hybridize):
+        net = make(form=form)
+        learn(net, images())
+        net.norm.collect_params(".*gamma|.*beta").setattr("grad_req", "null")
+        learn(net, images(seed=1))
+        found.append(means(net))
+    np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-6)
 
 
 def test_of_two_views_the_one_that_is_learnt_from_moves_them():
