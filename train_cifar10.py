@@ -41,10 +41,11 @@ from training.flags import parse_args
 from training.naming import new_folder
 from training.optimisation import loss_scale_state, loss_scaler
 from training.pace import Pace
-from training.resumption import open_checkpoints, restore
+from training.resumption import identity, open_checkpoints, restore
 from training.run import DivergedError, Progress, Run, build
 from training.run_folder import LOG, RunFolder, log_to_screen
 from training.signals import StopSignals
+from utils import sha256
 
 EVALUATION_BATCH = 250
 FAST_PRESET = "quick"
@@ -106,7 +107,7 @@ def train(config: Config) -> dict[str, Any]:
 def _train(run: Run, folder: RunFolder | None) -> dict[str, Any]:
     config = run.config
     checkpoints, loaded = open_checkpoints(run, folder) if folder else (None, None)
-    progress = restore(run, loaded)
+    progress = restore(run, loaded, identity(folder.read_config()) if folder else "")
 
     def save(best: bool = False) -> None:
         if run.workers.count > 1:
@@ -175,6 +176,7 @@ def conclude(
     results = {
         "epochs": progress.epoch,
         "best_epoch": progress.best_epoch,
+        "sha256": sha256(checkpoint.files["best.params"]),
         "val_acc_best": progress.best_acc if len(run.validation) else None,
         "test_loss_last": last["loss"],
         "test_acc_last": last["top1"],

@@ -36,7 +36,7 @@ from figures.curves import SPLITS, read_history
 from figures.style import curve_style, new_figure, save
 from training.config import Config
 from training.recipes import OWN
-from training.run_folder import read_config, read_json
+from training.run_folder import read_config, read_results
 from utils import table, write_atomically
 
 _IGNORED = (*OWN, "data_dir", "log_interval", "checkpoint_minutes", "seed")
@@ -123,9 +123,10 @@ def read_run(path: Path) -> RunFacts:
         _number(line, "train_acc", path / "metrics", most=1)
     size = _number(described, "parameters", path / "config.json")
     facts = (path, settings, config.seed, config.epochs, size, history)
-    if not os.path.exists(path / "results.json"):
+    results = read_results(path, config.epochs)
+    if not results:
         return RunFacts(*facts)
-    results, file = read_json(path / "results.json"), path / "results.json"
+    file = path / "results.json"
     accuracy = _number(results, "test_acc_best", file, most=1)
     minutes = _number(results, "train_seconds", file) / 60
     cpu = _number(results, "cpu_seconds", file) / 60 if "cpu_seconds" in results else None

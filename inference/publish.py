@@ -80,7 +80,7 @@ def publish(run: str | Path, note: str = "", replace: bool = False) -> dict[str,
             "these weights would replace: --replace allows it"
         )
     if "train_seconds" not in results:
-        raise InputError(f"{run} is not finished: there is no results.json")
+        raise InputError(f"{run} is not finished: there are no results of its last epoch")
     dataset = datasets.get_dataset(facts["data"]["name"], trained.data_dir)
     if dataset.fingerprint != facts["data"]["fingerprint"]:
         raise InputError(f"the data that {run} was trained on has changed: put it back")

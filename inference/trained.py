@@ -16,7 +16,7 @@ from errors import InputError, nearest
 from formats.weights import set_parameters
 from training.checkpoints import Checkpoint, find, read_checkpoint
 from training.config import Config
-from training.run_folder import read_json
+from training.run_folder import read_json, read_results
 from utils import Normaliser, sha256
 
 
@@ -138,11 +138,11 @@ def _from_checkpoint(
     checkpoint: Checkpoint, file: str, run: Path, ctx: Sequence[Any] | None
 ) -> Trained:
     description = read_json(run / "config.json")
-    results = read_json(run / "results.json") if (run / "results.json").is_file() else {}
     if file not in ("best.params", "net.params"):
         raise InputError(f"{checkpoint.path / file} holds no net: choose best.params or net.params")
     try:
         config, data = Config.from_dict(description["config"]), description["data"]
+        results = read_results(run, config.epochs, sha256(checkpoint.files["best.params"]))
         facts = run_facts(description, results, checkpoint, file)
         classes = tuple(str(name) for name in data["classes"])
         normaliser = Normaliser.from_dict(data)

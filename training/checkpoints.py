@@ -259,7 +259,8 @@ class Checkpoints:
         side = self.folder / ".writing"
         with one_line(f"cannot write {path}"):
             shutil.rmtree(side, ignore_errors=True)
-            side.mkdir(parents=True)
+            self.folder.mkdir(exist_ok=True)  # but not its parent: a run that is gone stays so
+            side.mkdir()
             state = optimizer_state(net, trainer, average)
             files = {
                 "net.params": save_arrays(side / "net.params", _values(net)),

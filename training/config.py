@@ -28,6 +28,8 @@ MODEL_OPTIONS = (
 )
 # What may differ when a run is resumed: nothing that changes a step, but for a longer run's epochs.
 RESUMABLE = ("epochs", "data_dir", "checkpoint_minutes", "log_interval", "resume")
+# What may differ besides, in this part of the run alone: where it is and what computes it.
+PLACE = ("ctx", "gpus", "run_dir", "name")
 
 # Settings of older runs that changed how a net was computed, not what it is.
 _RETIRED = ("memory_efficient",)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Mapping, Sequence
 
 from errors import InputError, Parser
-from training.config import RESUMABLE, Config, make_config, yes_no
+from training.config import PLACE, RESUMABLE, Config, make_config, yes_no
 from training.recipes import PRESETS
 from training.run_folder import read_config
 
@@ -90,7 +90,7 @@ def resumed(config: Config, given: Mapping[str, Any]) -> Config:
     differing = [
         f"--{name.replace('_', '-')} {value} (the run has {getattr(config, name)})"
         for name, value in given.items()
-        if name not in RESUMABLE and getattr(config, name) != value
+        if name not in (*RESUMABLE, *PLACE) and getattr(config, name) != value
     ]
     if differing:
         raise InputError(f"a resumed run keeps its settings; drop {', '.join(differing)}")
@@ -103,4 +103,5 @@ def resumed(config: Config, given: Mapping[str, Any]) -> Config:
             f"{config.epochs} epochs, so that its learning rate may rise again: add --lr-schedule "
             f"{config.lr_schedule} to have that"
         )
-    return dataclasses.replace(config, **{n: v for n, v in given.items() if n in RESUMABLE})
+    kept = {name: value for name, value in given.items() if name in (*RESUMABLE, *PLACE)}
+    return dataclasses.replace(config, **kept)

@@ -44,7 +44,8 @@ def make_schedule(config: Config, steps_per_epoch: int) -> Callable[[int], float
         parts.append(gluoncv.utils.LRScheduler(mode, base_lr=start, target_lr=end, niters=warmup))
     if config.lr_schedule == "step":
         epochs = (m * config.epochs if m < 1 else m for m in config.lr_milestones)
-        steps = [math.ceil(epoch * steps_per_epoch) - warmup for epoch in epochs]
+        # Rounded first: 0.55 * 100 is 55.00000000000001, and would fall a step late.
+        steps = [math.ceil(round(epoch * steps_per_epoch, 6)) - warmup for epoch in epochs]
         parts.append(
             gluoncv.utils.LRScheduler("step", config.lr, niters=total - warmup, step_iter=steps)
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Mapping
 
 import numpy as np
 
@@ -16,10 +16,34 @@ from training.checkpoints import (
     optimizer_state,
     set_optimizer_state,
 )
+from training.config import RESUMABLE, Config
 from training.optimisation import loss_scale_state, make_schedule, set_loss_scale_state
 from training.run import Progress, Run
 from training.run_folder import LOG, RunFolder, describe_environment
-from utils import Normaliser
+from utils import Normaliser, sha256, to_json
+
+# What the last bits may depend on, beside the settings.
+_MACHINE = ("device", "processor", "threads", "mxnet")
+
+
+def identity(description: Mapping[str, Any]) -> str:
+    """Return a digest of what ``config.json`` says that stays the same in all parts of a run.
+
+    Raises
+    ------
+    InputError
+        If it is damaged.
+    """
+    config = Config.from_dict(description["config"]).to_dict()
+    # 5,000 validation images were the default when these digests were first stored.
+    defaults = {**Config().to_dict(), "val_size": 5000}
+    fixed = {
+        name: value
+        for name, value in config.items()
+        if name not in RESUMABLE and value != defaults[name]
+    }
+    data = [description["data"][name] for name in ("fingerprint", "split")]
+    return sha256(to_json([fixed, [*data, description["workers"], description["devices"]]]))
 
 
 def open_checkpoints(run: Run, folder: RunFolder) -> tuple[Checkpoints, Checkpoint | None]:
@@ -73,9 +97,25 @@ def open_checkpoints(run: Run, folder: RunFolder) -> tuple[Checkpoints, Checkpoi
             "%d epochs instead of %d: the learning rate goes on at %g, it has come to %g",
             *(run.config.epochs, before, run.schedule(done), old(max(0, done - 1))),
         )
-    again = [*stored.get("resumed", []), describe_environment()]
-    folder.write_config({**stored, "config": description["config"], "resumed": again})
+    parts = [
+        *stored.get("resumed", []),
+        {"device": description["device"], **describe_environment()},
+    ]
+    for name, was, is_ in _differences(stored, *parts):
+        LOG.warning("%s: %s instead of %s; the last bits may differ", name, is_, was)
+    # `PLACE` holds for this part alone, so that the run keeps its identity.
+    settings = {name: description["config"][name] for name in RESUMABLE}
+    folder.write_config({**stored, "config": {**stored["config"], **settings}, "resumed": parts})
+    folder.remove_results()  # they are of the weights that the run goes on from
     return Checkpoints(folder.checkpoints, loaded), loaded
+
+
+def _differences(*parts: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Return what the last part of a run computes on otherwise than the one before it."""
+    was, is_ = ({**part, **part.get("host", {}), **part.get("versions", {})} for part in parts[-2:])
+    return [
+        (name, was[name], is_[name]) for name in _MACHINE if name in was and was[name] != is_[name]
+    ]
 
 
 def check_same_run(run: Run, stored: dict[str, Any]) -> None:
@@ -100,7 +140,7 @@ def check_same_run(run: Run, stored: dict[str, Any]) -> None:
         raise InputError(f"this is not the run that was stopped: {'; '.join(differing)}")
 
 
-def restore(run: Run, checkpoint: Checkpoint | None) -> Progress:
+def restore(run: Run, checkpoint: Checkpoint | None, identity: str) -> Progress:
     """Restore a run from a checkpoint, on every worker.
 
     Parameters
@@ -108,6 +148,8 @@ def restore(run: Run, checkpoint: Checkpoint | None) -> Progress:
     run : Run
     checkpoint : Checkpoint or None
         What worker 0 has read; the others pass None.
+    identity : str
+        Of the run's ``config.json``.
 
     Returns
     -------
@@ -119,14 +161,14 @@ def restore(run: Run, checkpoint: Checkpoint | None) -> Progress:
     InputError
         If the checkpoint does not fit the run.
     """
-    progress = Progress(identity=run.identity())
+    progress = Progress(identity=identity)
     if checkpoint is not None:
         path = checkpoint.path
         try:
             progress = Progress(**checkpoint.progress)
         except TypeError as error:
             raise InputError(f"{path}/manifest.json is of another version: {error}") from error
-        if progress.identity != run.identity():
+        if progress.identity != identity:
             raise InputError(
                 f"{path} belongs to another run than its config.json: is that altered?"
             )

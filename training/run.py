@@ -16,14 +16,14 @@ from datasets.augment import Augmentation
 from datasets.loader import TrainLoader
 from errors import InputError
 from training.averaging import Average
-from training.config import RESUMABLE, Config
+from training.config import Config
 from training.distributed import Workers
 from training.freezing import freeze, log_frozen
 from training.initial import Given, take
 from training.naming import net_title
 from training.optimisation import make_schedule, make_trainer, prepare_amp
 from training.run_folder import describe_environment
-from utils import contexts, sha256, to_json
+from utils import contexts
 
 
 class DivergedError(Exception):
@@ -35,7 +35,7 @@ class Progress:
     """How far a run has come: with the net and the optimizer, all that its next step depends on.
 
     ``epoch`` and ``step`` count what is done; the sums are over the epoch in progress.
-    ``identity`` is that of the `Run`: a checkpoint does not continue any other.
+    ``identity`` is that of the run's ``config.json``: a checkpoint does not continue any other.
     """
 
     epoch: int = 0
@@ -102,23 +102,12 @@ class Run:
             },
             "workers": self.workers.count,
             "devices": len(self.ctx),
+            "device": self.ctx[0].device_type,
             "precision": self.precision,
             "parameters": models.count_parameters(self.net),
             **({"init": self.given.facts} if self.given else {}),
             **describe_environment(),
         }
-
-    def identity(self) -> str:
-        """Return a digest of what must not change between the parts of a run."""
-        # 5,000 validation images were the default when these digests were first stored.
-        config, defaults = self.config.to_dict(), {**Config().to_dict(), "val_size": 5000}
-        fixed = {
-            name: value
-            for name, value in config.items()
-            if name not in RESUMABLE and value != defaults[name]
-        }
-        data = [self.data.fingerprint, self.split, self.workers.count, len(self.ctx)]
-        return sha256(to_json([fixed, data]))
 
 
 def build(config: Config, workers: Workers, given: Given | None = None) -> Run:
@@ -142,7 +131,9 @@ def build(config: Config, workers: Workers, given: Given | None = None) -> Run:
     ctx = contexts(config.ctx, config.gpus)
     data = get_dataset(config.dataset, config.data_dir)
     val_size = min(5000, len(data.train) // 10) if config.val_size is None else config.val_size
-    config = replace(config, val_size=val_size)
+    # Absolute, so that `evaluate.py` finds the data from any folder.
+    data_dir = os.path.abspath(config.data_dir) if config.data_dir else None
+    config = replace(config, val_size=val_size, data_dir=data_dir)
     train_images, validation, split = split_validation(
         data.train, val_size, config.seed, config.train_size
     )

@@ -152,6 +152,11 @@ class RunFolder:
         """Write ``results.json``: the errors on the test set at the end of the run."""
         write_atomically(self.path / "results.json", to_json(results, indent=1) + b"\n")
 
+    def remove_results(self) -> None:
+        """Remove ``results.json`` before the run goes on."""
+        with one_line(f"cannot write {self.path}"):
+            (self.path / "results.json").unlink(missing_ok=True)
+
     def write_events(self, epoch: Mapping[str, Any]) -> None:
         """Add an epoch's numbers to TensorBoard's events; the first call hides older ones of it."""
         if not self._has_events:
@@ -205,6 +210,39 @@ def read_config(run: Path) -> dict[str, Any]:
     if not (isinstance(description, dict) and isinstance(description.get("config"), dict)):
         raise InputError(f"{run / 'config.json'} is damaged: it holds no settings")
     return description
+
+
+def read_results(run: Path, epochs: int, weights: str = "") -> dict[str, Any]:
+    """Return what a run's ``results.json`` holds, if that belongs to the run as it is now.
+
+    Parameters
+    ----------
+    run : Path
+        Its folder.
+    epochs : int
+        How many its config asks for.
+    weights : str
+        SHA-256 of the ``best.params`` at hand; "" where there is none to compare.
+
+    Returns
+    -------
+    dict
+        Empty if there are no results, or they are of another epoch or of other weights.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged.
+    """
+    path = run / "results.json"
+    if not os.path.exists(path):
+        return {}
+    results = read_json(path)
+    if not isinstance(results, dict) or not isinstance(results.get("epochs"), int):
+        raise InputError(f"{path} is damaged: it names no epoch")
+    # Runs of older versions have no checksum.
+    same = not weights or results.get("sha256", weights) == weights
+    return results if same and results.get("epochs") == epochs else {}
 
 
 def _lock(path: Path) -> IO[str]:

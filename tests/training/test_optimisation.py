@@ -103,6 +103,17 @@ def test_the_step_is_nesterovs():
         np.testing.assert_allclose(new, old - 0.5 * 1.9 * gradient, rtol=1e-4, atol=1e-6)
 
 
+def test_momentum_takes_its_weight_decay_from_the_new_weight():
+    """As docs/papers.md says among the differences."""
+    lr, momentum, wd = 0.1, 0.9, 0.5
+    weight, gradient, state = (mx.nd.array([value]) for value in (2.0, 3.0, 0.0))
+    settings = {"lr": lr, "momentum": momentum, "wd": wd}
+    mx.nd.nag_mom_update(weight, gradient, state, out=weight, **settings)
+    new = 2.0 - (1 + momentum) * lr * (3.0 + wd * 2.0)
+    assert weight.asscalar() == pytest.approx(new)
+    assert state.asscalar() == pytest.approx(-lr * (3.0 + wd * new))
+
+
 def test_clipping_bounds_the_step():
     before, _ = run_steps(steps=0)
     after, _ = run_steps(steps=1, clip_grad=1e-3, momentum=0.0)
@@ -149,6 +160,11 @@ def test_the_shortest_runs_have_a_schedule(flags):
     assert make_schedule(make_config(epochs=1, lr=0.1, **flags), 1)(0) == pytest.approx(0.1)
     config = make_config(epochs=2, warmup_epochs=1, lr=0.1, **flags)
     assert [np.isfinite(make_schedule(config, 1)(step)) for step in (0, 1)] == [True, True]
+
+
+def test_a_share_of_a_run_is_not_rounded_up_a_step():
+    schedule = make_schedule(make_config(epochs=100, lr=1.0, lr_milestones=(0.55,)), 2)
+    assert [schedule(step) for step in (109, 110)] == pytest.approx([1.0, 0.1])
 
 
 def test_milestones_can_be_epochs():

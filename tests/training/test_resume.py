@@ -7,7 +7,9 @@ import dataclasses
 import json
 import shutil
 import signal
-from types import SimpleNamespace
+from pathlib import Path
+
+from runtime import mx
 
 import numpy as np
 import pytest
@@ -16,10 +18,15 @@ from tiny_train import tiny_shapes
 import train_cifar10
 from compiler import has_bfloat16
 from errors import InputError
+from figures.summary import read_run
 from formats.params_file import read_params
+from inference.logits import evaluate_net
+from inference.trained import load_trained
 from training import run
 from training.checkpoints import find
+from training.distributed import Workers
 from training.flags import parse_args
+from training.resumption import identity
 
 # Dropout, mixup and an uneven number of images a batch: everything that is drawn is drawn.
 FLAGS = [
@@ -27,7 +34,7 @@ FLAGS = [
     *("--batch-size", "24", "--val-size", "40", "--dropout", "0.2", "--mixup", "0.4"),
     *("--augment-off-epochs", "1", "--lr-schedule", "cosine", "--ctx", "cpu"),
 ]
-STEPS = 5
+OLD_RUNS = Path(__file__).parent / "old_runs"
 
 
 @pytest.fixture(autouse=True)
@@ -180,10 +187,95 @@ def test_a_tenth_is_held_out_unless_said_otherwise_and_the_number_is_kept(tmp_pa
 
 
 def test_a_run_from_when_5000_images_were_the_default_is_still_known():
-    config = parse_args(["--model", "resnet20", "--val-size", "5000"])
-    data, workers = SimpleNamespace(fingerprint="f"), SimpleNamespace(count=1)
-    same = SimpleNamespace(config=config, data=data, split="s", workers=workers, ctx=[0])
-    assert run.Run.identity(same).startswith("c78f40f196c29147")
+    config = parse_args(["--model", "resnet20", "--val-size", "5000"]).to_dict()
+    data = {"fingerprint": "f", "split": "s"}
+    described = {"config": config, "data": data, "workers": 1, "devices": 1}
+    assert identity(described).startswith("c78f40f196c29147")
+
+
+def test_runs_of_older_versions_resume_and_load(tmp_path):
+    """Two of one recipe, kept as they were written; one was stopped in its second epoch."""
+    folders = [tmp_path / name for name in ("finished", "stopped")]
+    for folder in folders:
+        shutil.copytree(OLD_RUNS / folder.name, folder)
+    trained = load_trained(folders[0])
+    assert trained.facts["run"]["best_epoch"] == 2
+    found = evaluate_net(trained.net, tiny_shapes("shapes").test, trained.normaliser, [mx.cpu()])
+    assert found["loss"] == pytest.approx(trained.facts["run"]["test_loss_best"], rel=1e-5)
+    assert load_trained(folders[1]).facts["run"] == {}
+    results = resume(folders[1])
+    assert results["test_loss_last"] == pytest.approx(
+        resume(folders[0])["test_loss_last"], rel=1e-3
+    )
+    one, other = metrics(folders[0]), metrics(folders[1])
+    assert [line["epoch"] for line in other] == [1, 2, 3]
+    for name in ("train_loss", "val_loss"):
+        assert other[2][name] == pytest.approx(one[2][name], rel=1e-3)
+
+
+def test_results_are_of_the_last_epoch_and_of_the_weights_beside_them(
+    tmp_path, undisturbed, monkeypatch
+):
+    folder = tmp_path / "run"
+    shutil.copytree(undisturbed[0], folder)
+    stop_after(monkeypatch, 1)
+    with pytest.raises(train_cifar10.StoppedError):
+        resume(folder, "--epochs", "5", "--lr-schedule", "cosine")
+    assert not (folder / "results.json").exists()
+    # As a run that was killed left it when results outlived a resume.
+    shutil.copy(undisturbed[0] / "results.json", folder)
+    assert not read_run(folder).finished
+    assert load_trained(folder).facts["run"] == {}  # `publish` refuses a run without results
+
+    altered = tmp_path / "altered"
+    shutil.copytree(undisturbed[0], altered)
+    results = json.loads((altered / "results.json").read_text())
+    assert load_trained(altered).facts["run"] == results
+    (altered / "results.json").write_text(json.dumps({**results, "sha256": "0" * 64}))
+    assert load_trained(altered).facts["run"] == {}
+
+
+def test_a_run_whose_folder_is_gone_ends_at_the_next_write(tmp_path, monkeypatch, capsys):
+    def remove(*arguments):
+        shutil.rmtree(tmp_path / "run")
+        return augmentation_of(*arguments)
+
+    augmentation_of = run.augmentation_of
+    monkeypatch.setattr("training.epoch.augmentation_of", remove)
+    assert train_cifar10.main([*FLAGS, "--run-dir", str(tmp_path), "--name", "run"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "No such file or directory" in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_goes_on_in_another_place_and_on_another_device(tmp_path, undisturbed, monkeypatch):
+    stop_after(monkeypatch, 2)
+    with pytest.raises(train_cifar10.StoppedError):
+        start(tmp_path / "here")
+    folder = tmp_path / "there" / "moved"
+    (tmp_path / "here" / "run").rename(tmp_path / "moved")
+    folder.parent.mkdir()
+    (tmp_path / "moved").rename(folder)
+    place = ["--run-dir", str(folder.parent), "--name", "moved", "--ctx", "auto", "--gpus", "1"]
+    with pytest.raises(train_cifar10.StoppedError):
+        resume(folder, *place)
+    monkeypatch.undo()
+    monkeypatch.setattr(run, "get_dataset", tiny_shapes)
+    monkeypatch.setattr("runtime.processor_name", lambda: "another")
+    resume(folder)
+    assert_same(folder, undisturbed[0])
+    log = (folder / "train.log").read_text()
+    assert log.count("the last bits may differ") == 1
+    assert "processor: another instead of " in log
+    with pytest.raises(InputError, match="devices was 1, is 2"):
+        resume(folder, "--gpus", "0,1")
+
+
+def test_the_folder_of_the_data_is_known_from_everywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = parse_args([*FLAGS, "--data-dir", "data"])
+    assert run.build(config, Workers("device")).config.data_dir == str(tmp_path / "data")
 
 
 def other_images(name, data_dir=None):
