@@ -18,7 +18,15 @@ from training.run_folder import read_config
 from utils import read_regular, to_json, write_atomically
 
 # In the order in which they are worth running.
-NAMES = ("stochastic-depth", "stochastic-depth-augmented")
+NAMES = (
+    "gradients",
+    "stochastic-depth",
+    "weights",
+    "parameters",
+    "feature-reuse",
+    "ninety-minutes",
+    "stochastic-depth-augmented",
+)
 ROOT = Path(__file__).resolve().parents[1]
 # What may differ between a run that is kept and the recipe of today: nothing that it learns from.
 _FREE = (*OWN, "data_dir", "log_interval", "checkpoint_minutes")

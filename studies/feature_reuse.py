@@ -1,0 +1,173 @@
+"""Does a layer of a DenseNet use features of layers long before it? Weights, and cutting them off.
+
+The paper's figure 5 shows that a layer gives weight to early features. Whether it needs them shows
+when they are taken away: in each dense layer the weights of features from more than so many layers
+before become zero. BatchNorm's statistics are then taken anew over training images, so that what is
+left is not merely out of scale; nothing is trained again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Iterator, Mapping
+
+from runtime import mx
+
+import matplotlib.figure as figures
+import numpy as np
+from mxnet import autograd
+
+import compiler
+import models
+import pretrained
+from datasets import get_dataset
+from figures.style import new_figure, save
+from inference.trained import load_trained
+from studies.study import Measurement
+from utils import Normaliser, table, to_device
+
+MODEL = "densenet_bc40_k16"  # with the weights that are kept in ``pretrained/``
+DISTANCES = (1, 2, 4, 8)
+_BATCH, _BATCHES = 100, 25  # to take statistics anew: 0.9 ** 25 of the old ones is left
+
+
+def readers(net: Any) -> Iterator[tuple[tuple[int, ...], list[Any]]]:
+    """Yield each dense block's parts and the weights that read them.
+
+    Parameters
+    ----------
+    net : models.densenet.DenseNet
+
+    Yields
+    ------
+    parts : tuple of int
+        Channels of the block's input, then of each layer's features.
+    weights : list of gluon.Parameter
+        Of each layer's first convolution, then of what follows the block: the transition's
+        convolution, or the linear layer.
+    """
+    features = list(net.features)
+    for number, block in enumerate(features):
+        if hasattr(block, "parts"):
+            follower = getattr(features[number + 1], "conv", net.output)
+            convolutions = [layer.reduce[1] for layer in block.layers]  # after BN, ReLU
+            yield block.parts, [each.weight for each in (*convolutions, follower)]
+
+
+def source_weights(net: Any) -> list[np.ndarray]:
+    """Measure how much weight each layer gives to the features of each layer before it.
+
+    Returns
+    -------
+    list of numpy.ndarray
+        For each dense block (layers + 1 sources, layers + 1 targets): the mean absolute weight over
+        the channels of one source. Source 0 is the block's input, the last target what follows the
+        block. NaN where a source comes after its target.
+    """
+    result = []
+    for parts, weights in readers(net):
+        borders, matrix = np.cumsum((0, *parts)), np.full((len(parts), len(weights)), np.nan)
+        for target, weight in enumerate(weights):
+            size = np.abs(weight.data().asnumpy())
+            for source in range(target + 1):
+                matrix[source, target] = size[:, borders[source] : borders[source + 1]].mean()
+        result.append(matrix)
+    return result
+
+
+def cut(net: Any, distance: int) -> None:
+    """Let each dense layer see the features of so many layers before it, and none that are older.
+
+    What follows a block still sees all.
+    """
+    for parts, weights in readers(net):
+        borders = np.cumsum((0, *parts))
+        for target, weight in enumerate(weights[:-1]):
+            values = weight.data().asnumpy().copy()
+            values[:, : borders[max(0, target + 1 - distance)]] = 0
+            weight.set_data(mx.nd.array(values))
+
+
+def error(net: Any, images: np.ndarray, labels: np.ndarray, normaliser: Normaliser) -> float:
+    """Return the share of images, uint8 (N, 3, 32, 32), that a net judges wrongly."""
+    right = 0
+    for start in range(0, len(images), _BATCH):
+        part = slice(start, start + _BATCH)
+        logits = net(to_device(normaliser.arrays(images[part]), mx.cpu())).asnumpy()
+        right += int((logits.argmax(axis=1) == labels[part]).sum())
+    return 1 - right / len(images)
+
+
+def measure(data_dir: str | None) -> dict[str, Any]:
+    """Measure the kept net on the test images of the data that it has learnt."""
+    trained = load_trained(MODEL)
+    name, classes = trained.facts["data"]["name"], len(trained.classes)
+    data = get_dataset(name, data_dir if name == "cifar10" else None)
+    chosen = np.random.RandomState(0).permutation(len(data.train))[: _BATCH * _BATCHES]
+    errors = {}
+    for distance in (None, *DISTANCES):
+        net = models.get_model(MODEL, classes, pretrained=True)
+        if distance is not None:
+            cut(net, distance)
+            for start in range(0, len(chosen), _BATCH):
+                images = data.train.take(chosen[start : start + _BATCH]).images
+                with autograd.train_mode():
+                    net(to_device(trained.normaliser.arrays(images), mx.cpu())).wait_to_read()
+        compiler.hybridize(net)  # not before: compiled, statistics move in the backward pass
+        errors[str(distance or "all")] = error(
+            net, data.test.images, data.test.labels, trained.normaliser
+        )
+    return {
+        "data": {"name": name, "fingerprint": data.fingerprint, "test": len(data.test)},
+        "model": MODEL,
+        "weights": pretrained.find(MODEL)["sha256"],
+        "errors": errors,
+        "sources": [
+            np.where(np.isnan(matrix), None, matrix).tolist()
+            for matrix in source_weights(trained.net)
+        ],
+    }
+
+
+def tabulate(results: Mapping[str, Any]) -> str:
+    """Return the test error by how many layers back a layer sees."""
+    header = ("layers that a layer sees", *(each for each in results["errors"]))
+    return table(
+        header, [["test error, %", *(f"{100 * e:.2f}" for e in results["errors"].values())]]
+    )
+
+
+def draw(results: Mapping[str, Any], path: Path | None = None) -> figures.Figure:
+    """Draw which layers a DenseNet's layers use: its paper's figure 5, column by column.
+
+    Each target's weights are divided by the largest of them, since those of linear layers and of
+    convolutions differ in scale.
+
+    Parameters
+    ----------
+    results : mapping
+        What `measure` returns.
+    path : Path, optional
+        Where the picture goes.
+    """
+    blocks = [np.array(matrix, float) for matrix in results["sources"]]
+    figure = new_figure(12, 4)
+    row = figure.subplots(1, len(blocks), squeeze=False)[0]
+    for number, (axes, matrix) in enumerate(zip(row, blocks), 1):
+        shares = matrix / np.nanmax(matrix, axis=0)
+        picture = axes.imshow(100 * shares, cmap="cividis", vmin=0, vmax=100)
+        layers = matrix.shape[1] - 1
+        ticks = np.arange(0, layers, -(-layers // 8))
+        follower = "linear layer" if number == len(blocks) else "transition"
+        axes.set_xticks([*ticks, layers], [*(ticks + 1), "out"])
+        axes.set_yticks([*ticks, layers], ["input", *ticks[1:], layers])
+        axes.set_title(f"dense block {number}; out: {follower}")
+        axes.set_xlabel("target: layer of the block")
+    row[0].set_ylabel("source: layer of the block")
+    figure.colorbar(picture, ax=row, shrink=0.8, label="mean |weight|, % of the target's largest")
+    return save(figure, path)
+
+
+STUDY = Measurement(
+    "Does a layer use what layers long before it have made?", measure, tabulate, draw
+)

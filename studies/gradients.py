@@ -1,0 +1,187 @@
+"""Does the gradient reach the first layers? Measured at the start, where a net has learnt nothing.
+
+Every net is measured in the same way: over the same batches of training images, from its second
+convolution (the first reads colours) to its last.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Mapping
+
+from runtime import mx
+
+import matplotlib.figure as figures
+import numpy as np
+from mxnet import autograd, gluon
+from mxnet.gluon import nn
+
+import models
+from datasets import Dataset, get_dataset
+from figures.style import curve_style, new_figure, save
+from models.layers import BNReLU, conv, dense
+from models.resnet import group_layers
+from studies.study import Measurement
+from utils import table, to_device
+
+DEPTHS = (20, 56, 110)
+SEEDS = (0, 1, 2)
+BATCHES, BATCH_SIZE = 12, 16  # so many that each block of stochastic depth lives in one of them
+
+
+class PlainNet(nn.HybridBlock):
+    """The layers of a CIFAR ResNet one after another, without its shortcuts (He et al. 2015).
+
+    Images (N, 3, 32, 32) in, logits (N, classes) out.
+
+    Parameters
+    ----------
+    depth : int
+        6n + 2, of which all but one are 3×3 convolutions.
+    batch_norm : bool
+        Whether BatchNorm stands between each convolution and its ReLU.
+    classes : int, default 10
+    """
+
+    def __init__(self, depth: int, batch_norm: bool, classes: int = 10) -> None:
+        super().__init__()
+        widths = [16]
+        for blocks, width in zip(group_layers(depth, bottleneck=False), (16, 32, 64)):
+            widths += [width] * (2 * blocks)
+        with self.name_scope():
+            self.features = nn.HybridSequential()
+            for before, width in zip((3, *widths), widths):
+                stride = 2 if before in (16, 32) and width > before else 1
+                self.features.add(conv(width, before, kernel=3, stride=stride))
+                self.features.add(BNReLU(width) if batch_norm else nn.Activation("relu"))
+            self.features.add(nn.GlobalAvgPool2D())
+            self.output = dense(classes, widths[-1])
+
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        """Return the logits."""
+        return self.output(self.features(x))
+
+
+def build(kind: str, depth: int) -> Any:
+    """Return a net of a kind and of about this depth, without weights."""
+    if kind.startswith("plain"):
+        return PlainNet(depth, batch_norm=kind == "plain, BatchNorm")
+    if kind == "DenseNet-BC":
+        return models.get_model("densenet_bc40_k16", depth=depth // 6 * 6 + 4, growth_rate=12)
+    return models.get_model("resnet20_sd" if "stochastic" in kind else "resnet20", depth=depth)
+
+
+KINDS = ("plain", "plain, BatchNorm", "ResNet", "ResNet, stochastic depth", "DenseNet-BC")
+
+
+def relative_gradients(net: Any, data: Dataset, seed: int, batches: int) -> np.ndarray:
+    """Measure the gradient that reaches each convolution, in units of its weights.
+
+    Parameters
+    ----------
+    net : gluon.Block
+        With weights.
+    data : Dataset
+        Its training images are drawn from.
+    seed : int
+        Of images, and of the blocks that live.
+    batches : int
+        Of `BATCH_SIZE` images, seen as in training.
+
+    Returns
+    -------
+    numpy.ndarray
+        (convolutions,), from first to last: ‖∂L/∂W‖ / ‖W‖, where L is the mean cross-entropy; the
+        root of the mean square over batches. Times the learning rate, it is the share of itself by
+        which a plain step of SGD moves a layer.
+    """
+    criterion = gluon.loss.SoftmaxCrossEntropyLoss()
+    parameters = net.collect_params()
+    weights = [p for p in parameters.values() if len(p.shape) == 4]
+    order, squares = np.random.RandomState(seed).permutation(len(data.train)), []
+    for step in range(batches):
+        batch = data.train.take(order[step * BATCH_SIZE : (step + 1) * BATCH_SIZE])
+        models.draw_gates(net, seed, step)
+        parameters.zero_grad()  # a block that is left out gets none
+        with autograd.record():
+            logits = net(to_device(data.normaliser.arrays(batch.images), mx.cpu()))
+            loss = criterion(logits, mx.nd.array(batch.labels)).mean()
+        loss.backward()
+        norms = [[float(a.norm().asscalar()) for a in (p.grad(), p.data())] for p in weights]
+        squares.append([(gradient / weight) ** 2 for gradient, weight in norms])
+    found: np.ndarray = np.sqrt(np.mean(squares, axis=0))
+    return found
+
+
+def measure(data_dir: str | None) -> dict[str, Any]:
+    """Measure every net with every seed, on CIFAR-10."""
+    data, found = get_dataset("cifar10", data_dir), {}
+    for depth in DEPTHS:
+        for kind in KINDS:
+            curves = []
+            for seed in SEEDS:
+                net = build(kind, depth)
+                models.initialize(net, mx.cpu(), seed)
+                curves.append(relative_gradients(net, data, seed, BATCHES).tolist())
+            found[f"{kind}, {depth}"] = curves
+    return {
+        "data": {"fingerprint": data.fingerprint},
+        "seeds": list(SEEDS),
+        "images": BATCHES * BATCH_SIZE,
+        "gradients": found,
+    }
+
+
+def spread(curves: np.ndarray) -> np.ndarray:
+    """Return the largest over the smallest gradient, from the second convolution on: (seeds,)."""
+    ratio: np.ndarray = curves[:, 1:].max(axis=1) / curves[:, 1:].min(axis=1)
+    return ratio
+
+
+def tabulate(results: Mapping[str, Any]) -> str:
+    """Return how many times as large as the least the largest gradient is, by net and depth."""
+    rows = []
+    for kind in KINDS:
+        cells = [kind]
+        for depth in DEPTHS:
+            ratios = spread(np.array(results["gradients"][f"{kind}, {depth}"]))
+            cells.append(f"{_rounded(ratios.min())} to {_rounded(ratios.max())}")
+        rows.append(cells)
+    return table(("largest / least gradient", *(f"{depth} layers" for depth in DEPTHS)), rows)
+
+
+def _rounded(value: float) -> str:
+    """Return a number with two digits that count."""
+    return f"{float(f'{value:.2g}'):,.10g}"
+
+
+def draw(results: Mapping[str, Any], path: Path | None = None) -> figures.Figure:
+    """Draw gradients over depth: the geometric mean over seeds, in a band from least to largest.
+
+    Parameters
+    ----------
+    results : mapping
+        What `measure` returns.
+    path : Path, optional
+        Where the picture goes.
+    """
+    figure = new_figure(13, 4.4)
+    for axes, depth in zip(figure.subplots(1, len(DEPTHS), sharey=True), DEPTHS):
+        for number, kind in enumerate(KINDS):
+            curves = np.array(results["gradients"][f"{kind}, {depth}"])[:, 1:]
+            places = np.linspace(0, 100, curves.shape[1])
+            look = curve_style(number)
+            axes.plot(places, np.exp(np.log(curves).mean(axis=0)), label=kind, linewidth=2, **look)
+            band = {"color": look["color"], "alpha": 0.2, "linewidth": 0}
+            axes.fill_between(places, curves.min(axis=0), curves.max(axis=0), **band)
+        axes.set_title(f"{depth} layers")
+        axes.set_yscale("log")
+        axes.set_xlabel("convolution, % of the way to the last")
+        axes.grid(alpha=0.3)
+    figure.axes[0].set_ylabel("gradient / weight, norms")
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(KINDS))
+    return save(figure, path)
+
+
+STUDY = Measurement("Does the gradient reach the first layers?", measure, tabulate, draw)

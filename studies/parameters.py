@@ -1,0 +1,87 @@
+"""What does a parameter buy? ResNets of growing depth against DenseNet-BCs of growing width."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Sequence
+
+import matplotlib.figure as figures
+
+import models
+from figures.style import MARKERS, curve_style, new_figure, save
+from figures.summary import Row
+from studies.study import Study
+
+_RECIPE = {
+    "preset": "stochastic-depth",
+    "train_size": 20_000,
+    "val_size": 0,  # the last epoch is tested: nothing is chosen
+    "epochs": 25,
+    "batch_size": 128,
+    "lr_schedule": "cosine",
+    "warmup_epochs": 1,
+    "amp": True,
+}
+FAMILIES = {"ResNet": "resnet", "DenseNet-BC": "densenet"}
+
+
+def draw(rows: Sequence[Row], path: Path | None = None) -> figures.Figure:
+    """Draw test errors over parameters, and over multiply-accumulates: the paper's figure 4.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        The mean over seeds is a mark, each seed's error a point.
+    path : Path, optional
+        Where the picture goes.
+    """
+    figure = new_figure(11, 4.4)
+    panels = figure.subplots(1, 2, sharey=True)
+    for number, (family, prefix) in enumerate(FAMILIES.items()):
+        found = [row for row in rows if row.model.startswith(prefix) and row.finished]
+        look = curve_style(number)
+        for axes, place in zip(panels, (_parameters, _work)):
+            points = sorted((place(row), 100 * row.values()["test_error_mean"]) for row in found)
+            axes.plot(*zip(*points), marker=MARKERS[number], label=family, **look)
+            each = [(place(row), run.test_error) for row in found for run in row.finished.values()]
+            axes.plot(
+                [place for place, _ in each],
+                [100 * error for _, error in each],
+                linestyle="",
+                marker=".",
+                color=look["color"],
+            )
+    for axes, label in zip(panels, ("parameters, millions", "multiply-accumulates, millions")):
+        axes.set_xscale("log")
+        axes.set_xlabel(label)
+        axes.grid(alpha=0.3, which="both")
+    panels[0].set_ylabel("test error, %")
+    panels[0].legend()
+    return save(figure, path)
+
+
+def _parameters(row: Row) -> float:
+    """Return how many there are, in millions."""
+    return float(row.values()["parameters"] / 1e6)
+
+
+def _work(row: Row) -> float:
+    """Return the multiply-accumulates of one image, in millions."""
+    settings = next(iter(row.finished.values())).settings
+    rate = settings["growth_rate"]
+    options = {} if rate is None else {"growth_rate": rate}
+    net = models.get_model(settings["model"], **options)
+    return float(models.count_multiply_accumulates(net) / 1e6)
+
+
+STUDY = Study(
+    question="What does a parameter buy, in a ResNet and in a DenseNet?",
+    recipes={
+        **{name: {**_RECIPE, "model": name} for name in ("resnet20", "resnet32")},
+        **{f"k{k}": {**_RECIPE, "model": "densenet_bc40_k16", "growth_rate": k} for k in (8, 16)},
+        **{name: {**_RECIPE, "model": name} for name in ("resnet44", "resnet56")},
+        "k24": {**_RECIPE, "model": "densenet_bc40_k16", "growth_rate": 24},
+    },
+    seeds=(0, 1),
+    draw=draw,
+)

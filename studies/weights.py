@@ -1,0 +1,35 @@
+"""Weights worth starting from: all 50,000 images, and as many epochs as two hours a core allow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from studies.study import Study
+
+RECIPE: dict[str, Any] = {
+    "preset": "stochastic-depth",
+    "val_size": 0,  # all images are learnt from: the last epoch is tested
+    "batch_size": 128,
+    "lr": 0.1,
+    "lr_schedule": "cosine",
+    "warmup_epochs": 1,
+    "wd": 5e-4,
+    "label_smoothing": 0.1,
+    "ema": 0.999,  # of a thousand steps: two or three epochs
+    "amp": True,
+}
+
+STUDY = Study(
+    question="How low is the error of weights to start from, after two hours of a core?",
+    recipes={
+        "resnet20": {**RECIPE, "model": "resnet20", "epochs": 60},
+        "densenet_bc40_k16": {**RECIPE, "model": "densenet_bc40_k16", "epochs": 30},
+        "resnet56_sd": {
+            **RECIPE,
+            "model": "resnet56_sd",
+            "final_survival_prob": 0.8,
+            "epochs": 30,
+        },
+    },
+    seeds=(0,),
+)

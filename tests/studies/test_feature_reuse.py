@@ -1,0 +1,77 @@
+"""Weights are averaged by the layer that they read from, and a cut takes the right ones away."""
+
+from __future__ import annotations
+
+import json
+
+from runtime import mx
+
+import numpy as np
+import pytest
+
+import datasets
+import models
+from models.layers import concat
+from studies import feature_reuse
+from utils import to_json
+
+
+def build(**options):
+    net = models.get_model("densenet_bc40_k16", depth=16, growth_rate=4, **options)
+    models.initialize(net, mx.cpu(), seed=0)
+    return net
+
+
+@pytest.mark.parametrize("bottleneck", [True, False])
+def test_weights_are_averaged_over_the_channels_of_each_source(bottleneck):
+    net = build(bottleneck=bottleneck)
+    found = list(feature_reuse.readers(net))
+    assert len(found) == 3
+    for number, (parts, weights) in enumerate(found):
+        assert len(weights) == len(parts)
+        sources = np.repeat(np.arange(len(parts)), parts)
+        for weight in weights:
+            shape = weight.shape
+            signs = np.random.RandomState(0).choice([-1, 1], shape)
+            marks = (10 * number + 1 + sources[: shape[1]]).reshape(1, -1, *[1] * (len(shape) - 2))
+            weight.set_data(mx.nd.array(signs * marks))
+    for number, matrix in enumerate(feature_reuse.source_weights(net)):
+        for source, target in np.ndindex(*matrix.shape):
+            expected = 10 * number + 1 + source if source <= target else np.nan
+            np.testing.assert_allclose(matrix[source, target], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("distance", [1, 2, 99])
+def test_a_cut_layer_sees_the_layers_just_before_it_and_no_others(distance):
+    net = build(bottleneck=False)
+    feature_reuse.cut(net, distance)
+    block = net.features[1]
+    features = [mx.nd.random.normal(shape=(2, count, 8, 8)) for count in block.parts]
+    for target, layer in enumerate(block.layers):
+        seen = features[: target + 1]
+        before = layer(concat(mx.nd, *seen)).asnumpy()
+        for source in range(target + 1):
+            changed = [*seen[:source], seen[source] + 1, *seen[source + 1 :]]
+            same = (layer(concat(mx.nd, *changed)).asnumpy() == before).all()
+            assert same == (target + 1 - source > distance)
+
+
+def test_the_error_is_the_share_of_wrong_answers():
+    data = datasets.get_dataset("shapes")
+    images, labels = data.test.images[:150], data.test.labels[:150]
+
+    def net(pixels):
+        return mx.nd.one_hot(mx.nd.zeros(len(pixels)), 10)
+
+    found = feature_reuse.error(net, images, labels, data.normaliser)
+    assert found == pytest.approx((labels != 0).mean())
+
+
+def test_table_and_picture_are_of_what_was_measured(tmp_path):
+    results = {"errors": {"1": 0.5, "all": 0.1}, "sources": [[[1.0, 4.0], [None, 2.0]]]}
+    results = json.loads(to_json(results))
+    assert "50.00 | 10.00" in feature_reuse.tabulate(results)
+    figure = feature_reuse.draw(results, tmp_path / "picture.png")
+    drawn = figure.axes[0].images[0].get_array().filled(np.nan)
+    np.testing.assert_allclose(drawn, [[100, 100], [np.nan, 50]])
+    assert (tmp_path / "picture.png").stat().st_size > 5000

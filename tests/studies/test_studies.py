@@ -1,0 +1,45 @@
+"""The studies themselves: recipes that can be run, and the pictures of their own."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from stub import entry, keep
+
+import models
+from figures import summary
+from studies import parameters
+from studies.study import NAMES, Measurement, entries, get_study
+from training.config import Config
+
+RUNS = [name for name in NAMES if not isinstance(get_study(name), Measurement)]
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_every_recipe_is_a_net_on_cifar10_and_no_two_are_one(name):
+    study = get_study(name)
+    found = entries(name, study)
+    assert len({each.name for each in found}) == len(found) == len(study.recipes) * len(study.seeds)
+    settings = [dataclasses.replace(each.config, preset="") for each in found]
+    assert all(settings.count(each) == 1 for each in settings)
+    for config in settings:
+        assert config.dataset == "cifar10"
+        models.get_model(config.model, **config.model_options())
+
+
+def test_errors_stand_over_the_parameters_and_the_work_of_their_nets(tmp_path):
+    runs = []
+    for number, (recipe, error) in enumerate((("resnet20", 0.3), ("k16", 0.2), ("resnet20", 0.4))):
+        config = entries("parameters", parameters.STUDY)[0].config
+        given = {**config.to_dict(), **parameters.STUDY.recipes[recipe], "seed": number}
+        made = dataclasses.replace(entry(tmp_path), recipe=recipe, config=Config.from_dict(given))
+        runs.append(summary.read_run(keep(made, error, parameters=10**6 * (1 + number % 2)).kept))
+    figure = parameters.draw(summary.group(runs), tmp_path / "picture.png")
+    by_parameters, by_work = figure.axes
+    resnet, seeds, densenet, _ = by_parameters.lines
+    assert (list(resnet.get_xdata()), list(densenet.get_xdata())) == ([1], [2])
+    assert resnet.get_ydata() == pytest.approx([35])
+    assert seeds.get_ydata() == pytest.approx([30, 40])
+    work = models.count_multiply_accumulates(models.get_model("resnet20")) / 1e6
+    assert by_work.lines[0].get_xdata() == pytest.approx([work])
