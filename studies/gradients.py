@@ -26,7 +26,7 @@ from utils import table, to_device
 
 DEPTHS = (20, 56, 110)
 SEEDS = (0, 1, 2)
-BATCHES, BATCH_SIZE = 12, 16  # so many that each block of stochastic depth lives in one of them
+BATCHES, BATCH_SIZE = 20, 16  # so many that each block of stochastic depth lives in one of them
 
 
 class PlainNet(nn.HybridBlock):

@@ -3,13 +3,12 @@
 A checkpoint is a folder ``checkpoints/epoch-<epochs done>-step-<steps done in the next>`` with
 
 - ``net.params``: parameters and running statistics, as ``net.save_parameters`` names them;
-- ``best.params``: those of the epoch with the best validation error so far, or, before there is
-  one, the same as above; with a moving average, the average's;
+- ``best.params``: those of the best epoch so far, or, before there is one, the same as above; with
+  a moving average, the average's;
 - ``state.params``: momentum, the running statistics of each of several devices, and the average;
 - ``manifest.json``: the place in the run, its history, and size and SHA-256 of the files.
 
-It is written to a temporary folder, synced and renamed. The checkpoint before it is kept until the
-next one is written. Nothing in it is pickled.
+It is written to a temporary folder, synced and renamed. The one before it is kept. No pickles.
 """
 
 from __future__ import annotations

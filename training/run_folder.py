@@ -61,11 +61,7 @@ def log_to_screen(quiet: bool = False) -> None:
 
 
 class RunFolder:
-    """A run's folder, locked from `create` or `resume` until `close`.
-
-    The system releases the lock when the process ends, in whatever way, so a killed run leaves
-    nothing to clean up.
-    """
+    """A run's folder, locked from `create` or `resume` until `close`, or the process's end."""
 
     def __init__(self, path: Path, lock: IO[str]) -> None:
         self.path = path

@@ -257,7 +257,7 @@ def test_it_goes_on_in_another_place_and_on_another_device(tmp_path, undisturbed
     (tmp_path / "here" / "run").rename(tmp_path / "moved")
     folder.parent.mkdir()
     (tmp_path / "moved").rename(folder)
-    place = ["--run-dir", str(folder.parent), "--name", "moved", "--ctx", "auto", "--gpus", "1"]
+    place = ["--run-dir", str(folder.parent), "--name", "moved", "--ctx", "cpu", "--gpus", "1"]
     with pytest.raises(train_cifar10.StoppedError):
         resume(folder, *place)
     monkeypatch.undo()
