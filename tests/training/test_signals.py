@@ -35,6 +35,7 @@ def test_under_nohup_a_lost_terminal_stops_nothing():
 def test_the_second_signal_kills():
     code = (
         "import os, signal; from training.signals import StopSignals\n"
+        "signal.signal(signal.SIGINT, signal.SIG_DFL)\n"  # a shell's background jobs ignore it
         "with StopSignals() as stop:\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    assert stop.received == signal.SIGINT\n"
