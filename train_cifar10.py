@@ -27,9 +27,8 @@ from typing import Any, Sequence
 import compiler
 import models
 from datasets import Split
+from exports.symbol_export import export_symbol
 from figures.curves import plot_curves
-from formats.symbol_export import export_symbol
-from formats.weights import set_parameters
 from inference.logits import evaluate_net
 from inference.sources import open_weights
 from inference.trained import run_facts
@@ -46,6 +45,7 @@ from training.run import DivergedError, Progress, Run, build
 from training.run_folder import LOG, RunFolder, log_to_screen
 from training.signals import StopSignals
 from utils import sha256
+from weights.parameters import set_parameters
 
 EVALUATION_BATCH = 250
 FAST_PRESET = "quick"

@@ -124,7 +124,7 @@ def onnx(task: Task) -> Callable[[], Any]:
     import onnxruntime
 
     import models
-    from formats.onnx_export import export_onnx
+    from exports.onnx_export import export_onnx
     from utils import Normaliser
 
     net = models.get_model(task.net)

@@ -15,12 +15,12 @@ from typing import Any, Callable, Sequence
 import numpy as np
 
 from errors import InputError
-from formats.description import read_description
-from formats.onnx_import import load_onnx, try_onnx
-from formats.params_file import MAX_BYTES
-from formats.sandbox import rehearse
+from exports.description import read_description
+from exports.onnx_import import load_onnx, try_onnx
+from exports.sandbox import rehearse
 from inference.metrics import softmax
 from utils import read_regular
+from weights.params_file import MAX_BYTES
 
 BATCH = 250
 
@@ -118,7 +118,7 @@ def _open_symbol(folder: Path, ctx: Sequence[Any] | None) -> Classifier:
     from runtime import mx
 
     import compiler
-    from formats.symbols import load_symbol, try_symbol
+    from exports.symbol_import import load_symbol, try_symbol
 
     names = ("model.json", "model-symbol.json", "model-0000.params")
     text, graph, params = (read_regular(folder / name, MAX_BYTES) for name in names)

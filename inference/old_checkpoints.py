@@ -24,9 +24,9 @@ from typing import Any, Mapping, Sequence
 import numpy as np
 
 import models
-from formats.params_file import MAX_BYTES, read_params
-from formats.weights import named_parameters, save_parameters, set_parameters
 from utils import read_regular
+from weights.parameters import named_parameters, save_parameters, set_parameters
+from weights.params_file import MAX_BYTES, read_params
 
 _KINDS = ("weight", "bias", "gamma", "beta", "running_mean", "running_var")
 _NAME = re.compile(rf"(?P<layer>.+)_(?P<kind>{'|'.join(_KINDS)})")

@@ -20,14 +20,14 @@ import numpy as np
 
 import datasets
 import models
-import pretrained
-from formats.params_file import read_params
-from formats.weights import named_parameters, save_arrays, set_parameters
 from inference.logits import evaluate_net
 from inference.metrics import measure
 from inference.trained import Trained, load_trained
 from training.run_folder import read_json
 from utils import sha256, to_json, write_atomically
+from weights import pretrained
+from weights.parameters import named_parameters, save_arrays, set_parameters
+from weights.params_file import read_params
 
 _ERROR = ("top1_error", "top1_error_interval")
 _README = """# Pretrained weights

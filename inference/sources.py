@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import models
-import pretrained
-from formats.params_file import MAX_BYTES, read_params
-from formats.weights import named_parameters
 from inference.old_checkpoints import count_classes, load_old_parameters
 from inference.trained import load_trained
 from training.config import Config
 from training.initial import Given
 from utils import Normaliser, read_regular, sha256
+from weights import pretrained
+from weights.parameters import named_parameters
+from weights.params_file import MAX_BYTES, read_params
 
 
 def open_weights(source: str, config: Config) -> Given:

@@ -11,13 +11,13 @@ from typing import Any, Mapping, Sequence
 
 import compiler
 import models
-import pretrained
 from errors import InputError, nearest
-from formats.weights import set_parameters
 from training.checkpoints import Checkpoint, find, read_checkpoint
 from training.config import Config
 from training.run_folder import read_json, read_results
 from utils import Normaliser, sha256
+from weights import pretrained
+from weights.parameters import set_parameters
 
 
 @dataclass(frozen=True)

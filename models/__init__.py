@@ -21,6 +21,7 @@ from mxnet.gluon import nn
 from errors import InputError, nearest
 from models import densenet as _densenet
 from models import resnet as _resnet
+from weights import pretrained as weights
 
 ALIASES = {
     "densenet": "densenet_bc100_k12",
@@ -70,8 +71,6 @@ def list_models(pattern="*", pretrained=False):
     names = fnmatch.filter([*REGISTRY, *_gluoncv_names()], pattern)
     if not pretrained:
         return names
-    import pretrained as weights
-
     kept = {*weights.names(), *weights.gluoncv_names()}
     return [name for name in names if name in kept]
 
@@ -150,8 +149,6 @@ def get_model(name, classes=10, pretrained=False, **options):
         hint = nearest(name, [*ALIASES, *list_models()])
         raise InputError(f"unknown model {name!r}:{hint} `python -m models` lists them all")
     if pretrained:
-        import pretrained as weights
-
         weights.load(net, name, classes)
     return net
 

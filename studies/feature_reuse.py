@@ -19,12 +19,12 @@ from mxnet import autograd
 
 import compiler
 import models
-import pretrained
 from datasets import get_dataset
 from figures.style import new_figure, save
 from inference.trained import load_trained
 from studies.study import Measurement
 from utils import Normaliser, table, to_device
+from weights import pretrained
 
 MODEL = "densenet_bc40_k16"  # with the weights that are kept in ``pretrained/``
 DISTANCES = (1, 2, 4, 8)

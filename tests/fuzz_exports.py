@@ -22,13 +22,13 @@ from runtime import mx
 
 import models
 from errors import InputError
-from formats.onnx_export import export_onnx
-from formats.onnx_import import try_onnx
-from formats.params_file import read_params
-from formats.sandbox import rehearse
-from formats.symbol_export import export_symbol
-from formats.symbols import OPERATORS, try_symbol
+from exports.onnx_export import export_onnx
+from exports.onnx_import import try_onnx
+from exports.sandbox import rehearse
+from exports.symbol_export import export_symbol
+from exports.symbol_import import OPERATORS, try_symbol
 from utils import Normaliser
+from weights.params_file import read_params
 
 VALUES = (
     "",

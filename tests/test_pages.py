@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 import models
-import pretrained
-from formats.params_file import read_params
-from formats.weights import named_parameters
 from training.recipes import PRESETS
+from weights import pretrained
+from weights.parameters import named_parameters
+from weights.params_file import read_params
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(

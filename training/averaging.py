@@ -6,7 +6,7 @@ from typing import Any
 
 from runtime import mx
 
-from formats.weights import is_moving, named_parameters
+from weights.parameters import is_moving, named_parameters
 
 
 class Average:

@@ -26,9 +26,9 @@ from runtime import mx
 import numpy as np
 
 from errors import InputError
-from formats.params_file import MAX_BYTES, read_params
-from formats.weights import current_value, is_moving, named_parameters, save_arrays
 from utils import one_line, sha256, sync_folder, to_json, write_synced
+from weights.parameters import current_value, is_moving, named_parameters, save_arrays
+from weights.params_file import MAX_BYTES, read_params
 
 _FILES = ("net.params", "best.params", "state.params")
 _MAX_MANIFEST = 64 * 2**20

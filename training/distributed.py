@@ -15,7 +15,7 @@ from runtime import mx
 import numpy as np
 
 from errors import InputError
-from formats.weights import current_value, is_moving, named_parameters
+from weights.parameters import current_value, is_moving, named_parameters
 
 # Above the keys that gluon.Trainer gives to parameters; they are numbers, so names are refused.
 _FIRST_KEY = 1_000_000

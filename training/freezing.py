@@ -46,7 +46,7 @@ def freeze(net: Any, what: str) -> None:
     for piece in pieces:
         for parameter in piece.collect_params().values():
             parameter.grad_req = "null"
-            parameter.frozen = True  # read by `formats.weights.is_moving`
+            parameter.frozen = True  # read by `weights.parameters.is_moving`
         piece.apply(_use_running_statistics)
 
 

@@ -10,9 +10,9 @@ from runtime import mx
 import numpy as np
 
 from errors import InputError
-from formats.weights import named_parameters
 from training.run_folder import LOG
 from utils import Normaliser
+from weights.parameters import named_parameters
 
 _CLASSIFIER = "output."
 _SHOWN = 3  # names in a message
@@ -25,7 +25,7 @@ class Given:
     Parameters
     ----------
     arrays : mapping of str to numpy.ndarray
-        By the names of `formats.weights.named_parameters`.
+        By the names of `weights.parameters.named_parameters`.
     facts : dict
         ``source``, what the user called it, and ``sha256`` of its file, for ``config.json``.
     normaliser : Normaliser, optional

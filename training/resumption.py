@@ -8,7 +8,6 @@ from typing import Any, Mapping
 import numpy as np
 
 from errors import InputError
-from formats.weights import named_parameters, set_parameters
 from training.checkpoints import (
     Checkpoint,
     Checkpoints,
@@ -21,6 +20,7 @@ from training.optimisation import loss_scale_state, make_schedule, set_loss_scal
 from training.run import Progress, Run
 from training.run_folder import LOG, RunFolder, describe_environment
 from utils import Normaliser, sha256, to_json
+from weights.parameters import named_parameters, set_parameters
 
 # What the last bits may depend on, beside the settings.
 _MACHINE = ("device", "processor", "threads", "mxnet")

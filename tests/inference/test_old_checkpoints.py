@@ -12,9 +12,9 @@ from mxnet.gluon import nn
 
 import models
 from errors import InputError
-from formats.params_file import read_params
 from inference import old_checkpoints
 from inference.old_checkpoints import load_old_parameters
+from weights.params_file import read_params
 
 
 class Bottleneck(nn.HybridBlock):

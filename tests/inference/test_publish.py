@@ -13,12 +13,12 @@ import pytest
 
 import datasets
 import models
-import pretrained
 from errors import InputError
-from formats.params_file import read_params
-from formats.weights import named_parameters
 from inference.classifiers import open_classifier
 from inference.publish import main, publish
+from weights import pretrained
+from weights.parameters import named_parameters
+from weights.params_file import read_params
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ from test_old_checkpoints import write_old
 from tiny_train import tiny_shapes
 
 import models
-from formats.params_file import read_params
-from formats.weights import named_parameters, save_parameters
 from inference.sources import open_weights
 from training import run
 from training.checkpoints import find, read_checkpoint
 from training.config import make_config
 from training.distributed import Workers
+from weights.parameters import named_parameters, save_parameters
+from weights.params_file import read_params
 
 
 @pytest.fixture(scope="module")

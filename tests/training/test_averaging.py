@@ -15,7 +15,6 @@ import compiler
 import models
 import train_cifar10
 from errors import InputError
-from formats.weights import named_parameters
 from inference.logits import evaluate_net
 from inference.trained import load_trained
 from training import run
@@ -24,6 +23,7 @@ from training.checkpoints import find
 from training.config import make_config
 from training.distributed import Workers
 from training.optimisation import make_trainer, train_step
+from weights.parameters import named_parameters
 
 FLAGS = ["--ema", "0.8", "--gpus", "0,1", "--epochs", "2", "--depth", "10"]
 ONE, TWO = [mx.cpu()], [mx.cpu(0), mx.cpu(1)]

@@ -13,12 +13,12 @@ from mxnet.gluon import nn
 
 import compiler
 from errors import InputError
-from formats import weights
-from formats.params_file import read_params
-from formats.weights import load_parameters, save_parameters
 from models import get_model, initialize
 from training import checkpoints
 from training.checkpoints import Checkpoints, newest
+from weights import parameters as weights
+from weights.parameters import load_parameters, save_parameters
+from weights.params_file import read_params
 
 
 def small_net(classes=3):

@@ -13,11 +13,11 @@ import compiler
 import models
 import train_cifar10
 from errors import InputError
-from formats.weights import named_parameters
 from training.config import make_config
 from training.distributed import Workers
 from training.freezing import freeze
 from training.optimisation import make_trainer, train_step
+from weights.parameters import named_parameters
 
 TWO = [mx.cpu(0), mx.cpu(1)]
 # Dropout, widths that are padded, recomputing, squeeze-and-excitation, pooling, stochastic depth.

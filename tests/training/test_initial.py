@@ -16,10 +16,10 @@ import models
 import train_cifar10
 from datasets.folder import write_folder
 from errors import InputError
-from formats.weights import named_parameters, save_parameters
 from inference.trained import load_trained
 from training import run
 from training.checkpoints import find
+from weights.parameters import named_parameters, save_parameters
 
 CLASSES = ["circle", "square", "triangle"]
 

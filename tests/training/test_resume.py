@@ -19,7 +19,6 @@ import train_cifar10
 from compiler import has_bfloat16
 from errors import InputError
 from figures.summary import read_run
-from formats.params_file import read_params
 from inference.logits import evaluate_net
 from inference.trained import load_trained
 from training import run
@@ -27,6 +26,7 @@ from training.checkpoints import find
 from training.distributed import Workers
 from training.flags import parse_args
 from training.resumption import identity
+from weights.params_file import read_params
 
 # Dropout, mixup and an uneven number of images a batch: everything that is drawn is drawn.
 FLAGS = [

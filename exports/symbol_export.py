@@ -12,8 +12,8 @@ from runtime import mx
 
 from mxnet import gluon
 
-from formats.description import describe
-from formats.portable import (
+from exports.description import describe
+from exports.graph import (
     check_agreement,
     device_of,
     make_pixels,
@@ -22,8 +22,8 @@ from formats.portable import (
     rounding_error,
     without_warnings,
 )
-from formats.weights import save_arrays
 from utils import Normaliser, one_line, sha256, sync_folder, to_device, to_json, write_synced
+from weights.parameters import save_arrays
 
 SYMBOL_FILES = ("model-symbol.json", "model-0000.params", "model.json")
 _BATCH = 16

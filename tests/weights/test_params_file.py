@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from errors import InputError
-from formats.params_file import read_params
+from weights.params_file import read_params
 
 
 @pytest.fixture(scope="module")

@@ -18,12 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from errors import InputError
-from formats import sandbox
-from formats.onnx_import import try_onnx
-from formats.params_file import read_params
-from formats.sandbox import rehearse
-from formats.symbols import check_graph, try_symbol
+from exports import sandbox
+from exports.onnx_import import try_onnx
+from exports.sandbox import rehearse
+from exports.symbol_import import check_graph, try_symbol
 from inference.classifiers import open_classifier
+from weights.params_file import read_params
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from errors import InputError
-from formats.description import read_description
+from exports.description import read_description
 
 
 def load_onnx(data: bytes) -> tuple[Any, dict[str, Any]]:
@@ -23,7 +23,7 @@ def load_onnx(data: bytes) -> tuple[Any, dict[str, Any]]:
 
 
 def try_onnx(data: bytes) -> None:
-    """Load an ONNX file and run it, for `formats.sandbox.rehearse`."""
+    """Load an ONNX file and run it, for `exports.sandbox.rehearse`."""
     session, facts = load_onnx(data)
     classes, prepare = read_description(facts, "its metadata")
     inputs, outputs = session.get_inputs(), session.get_outputs()

@@ -19,21 +19,21 @@ import compiler
 import export
 import models
 from errors import InputError
-from formats import portable
-from formats.onnx_export import OPSET, export_onnx
-from formats.params_file import read_params
-from formats.symbol_export import export_symbol
-from formats.symbols import OPERATORS
+from exports import graph
+from exports.onnx_export import OPSET, export_onnx
+from exports.symbol_export import export_symbol
+from exports.symbol_import import OPERATORS
 from inference.classifiers import open_classifier
 from training.config import make_config
 from training.recipes import PRESETS, is_densenet
 from utils import Normaliser
+from weights.params_file import read_params
 
 NORMALISER = Normaliser((125.3, 123.0, 113.9), (63.0, 62.1, 66.7))
 CLASSES = [f"class {i}" for i in range(10)]
 ABOUT = (CLASSES, NORMALISER)
 # One of each kind: widths that fit oneDNN's blocks and widths that do not, bottlenecks, stochastic
-# depth, squeeze-and-excitation, GluonCV's. benchmarks/exports.py goes through all.
+# depth, squeeze-and-excitation, GluonCV's. benchmarks/every_export.py goes through all.
 NETS = [
     ("densenet_bc100_k12", {"depth": 16}),
     ("se_densenet40_k12", {"depth": 7}),
@@ -75,7 +75,7 @@ def test_symbol_and_onnx_are_the_net_in_every_library(tmp_path, name, options):
     symbol, arguments, statistics = mx.model.load_checkpoint(str(tmp_path / "model"), 0)
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
     for batch in (1, 64):
-        pixels = portable.make_pixels(batch)
+        pixels = graph.make_pixels(batch)
         expected = net(normalised(pixels)).asnumpy()
         found = [block(mx.nd.array(pixels)).asnumpy(), session.run(None, {"data": pixels})[0]]
         module = mx.mod.Module(symbol, ["data"], label_names=None)
@@ -84,7 +84,7 @@ def test_symbol_and_onnx_are_the_net_in_every_library(tmp_path, name, options):
         module.forward(mx.io.DataBatch([mx.nd.array(pixels)]))
         found.append(module.get_outputs()[0].asnumpy())
         for logits in found:
-            assert portable.difference(logits, expected) <= 1e-5
+            assert graph.difference(logits, expected) <= 1e-5
 
 
 @pytest.mark.parametrize(
@@ -92,10 +92,10 @@ def test_symbol_and_onnx_are_the_net_in_every_library(tmp_path, name, options):
 )
 def test_onnx_file_means_the_net_to_onnxs_own_evaluator(tmp_path, name, options):
     # It takes operators at their word, where onnxruntime and OpenCV do what was meant.
-    net, pixels = make_net(name, **options), portable.make_pixels(2)
+    net, pixels = make_net(name, **options), graph.make_pixels(2)
     path = export_onnx(net, tmp_path / "model.onnx", *ABOUT)
     (logits,) = ReferenceEvaluator(str(path)).run(None, {"data": pixels})
-    assert portable.difference(logits, net(normalised(pixels)).asnumpy()) <= 1e-5
+    assert graph.difference(logits, net(normalised(pixels)).asnumpy()) <= 1e-5
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_every_kind_of_model_has_portable_operators_only():
     kinds += ["cifar_resnext29_32x4d", "cifar_residualattentionnet56"]
     for name in kinds:
         net = models.get_model(name)
-        symbol = portable._rewritten(net(mx.sym.var("data")))
+        symbol = graph._rewritten(net(mx.sym.var("data")))
         found = {node["op"] for node in json.loads(symbol.tojson())["nodes"]}
         assert found <= OPERATORS, name
 
@@ -134,11 +134,11 @@ def test_net_of_every_recipe_is_exported_and_read_back(tmp_path, preset, no_augm
     net = make_net(config.model, **options)
     export_symbol(net, tmp_path, *ABOUT)
     export_onnx(net, tmp_path / "model.onnx", *ABOUT)
-    pixels = portable.make_pixels(2)
+    pixels = graph.make_pixels(2)
     expected = net(normalised(pixels)).asnumpy()
     for file in ("model.json", "model.onnx"):
         logits = open_classifier(tmp_path / file).logits(pixels.astype(np.uint8))
-        assert portable.difference(logits, expected) <= 1e-5
+        assert graph.difference(logits, expected) <= 1e-5
     symbol = json.loads((tmp_path / "model-symbol.json").read_text())["nodes"]
     found = {node["op"] for node in symbol}
     found |= {node.op_type for node in onnx.load(str(tmp_path / "model.onnx")).graph.node}
@@ -174,7 +174,7 @@ def test_model_json_tells_classes_input_and_checksums(tmp_path):
 
 
 def test_normalisation_may_be_left_to_the_caller(tmp_path):
-    net, pixels = small_net(), portable.make_pixels(5)
+    net, pixels = small_net(), graph.make_pixels(5)
     expected = net(normalised(pixels)).asnumpy()
     export_symbol(net, tmp_path, *ABOUT, normalise=False)
     export_onnx(net, tmp_path / "model.onnx", *ABOUT, normalise=False)
@@ -183,7 +183,7 @@ def test_normalisation_may_be_left_to_the_caller(tmp_path):
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
     inputs = normalised(pixels)
     for logits in (block(inputs).asnumpy(), session.run(None, {"data": inputs.asnumpy()})[0]):
-        assert portable.difference(logits, expected) <= 1e-5
+        assert graph.difference(logits, expected) <= 1e-5
     assert json.loads((tmp_path / "model.json").read_text())["normalised_input"] is True
 
 
@@ -208,14 +208,14 @@ def test_statistics_of_the_last_step_are_exported(tmp_path, hybridize):
 
 def test_rounding_is_measured_and_no_excuse_for_a_wrong_export():
     net = small_net()
-    graph = portable.portable_graph(net, NORMALISER, True)
-    assert 0 < portable.rounding_error(net, *graph, NORMALISER) < 1e-5
+    made = graph.portable_graph(net, NORMALISER, True)
+    assert 0 < graph.rounding_error(net, *made, NORMALISER) < 1e-5
     expected = np.array([[1.0, 2.0]])
-    portable.check_agreement("it", expected + 9e-6, expected, rounding=None)
-    portable.check_agreement("it", expected + 5e-5, expected, rounding=lambda: 1e-5)
+    graph.check_agreement("it", expected + 9e-6, expected, rounding=None)
+    graph.check_agreement("it", expected + 5e-5, expected, rounding=lambda: 1e-5)
     for wrong, own in ((5e-5, 1e-7), (1e-3, 1e-2), (np.nan, np.nan)):
         with pytest.raises(InputError, match="does not agree"):
-            portable.check_agreement("it", expected + wrong, expected, lambda own=own: own)
+            graph.check_agreement("it", expected + wrong, expected, lambda own=own: own)
 
 
 @pytest.mark.parametrize("form", ["symbol", "onnx"])
@@ -235,13 +235,13 @@ def test_export_that_disagrees_is_deleted_and_the_one_before_stays(
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
     def wrong_graph(*arguments):
-        symbol, arrays = portable.portable_graph(*arguments)
+        symbol, arrays = graph.portable_graph(*arguments)
         bias = next(name for name in arrays if name.endswith("dense0_bias"))
         arrays[bias] = arrays[bias] + fault * 100
         return symbol, arrays
 
-    monkeypatch.setattr("formats.symbol_export.portable_graph", wrong_graph)
-    monkeypatch.setattr("formats.onnx_export.portable_graph", wrong_graph)
+    monkeypatch.setattr("exports.symbol_export.portable_graph", wrong_graph)
+    monkeypatch.setattr("exports.onnx_export.portable_graph", wrong_graph)
     expected = "nan of the largest" if np.isnan(fault) else r"differ by 0\.\d+ of the largest"
     with pytest.raises(InputError, match=expected):
         run()

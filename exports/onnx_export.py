@@ -12,8 +12,8 @@ from typing import Any, Mapping, Sequence
 import numpy as np
 
 from errors import InputError
-from formats.description import describe
-from formats.portable import (
+from exports.description import describe
+from exports.graph import (
     check_agreement,
     make_pixels,
     net_logits,

@@ -11,8 +11,8 @@ from runtime import mx
 import numpy as np
 
 from errors import InputError
-from formats.params_file import MAX_BYTES, read_params
 from utils import one_line, read_regular, sync_folder
+from weights.params_file import MAX_BYTES, read_params
 
 
 def named_parameters(net: Any) -> dict[str, Any]:

@@ -16,8 +16,8 @@ import numpy as np
 from mxnet import gluon
 
 from errors import InputError
-from formats.params_file import read_params
-from formats.sandbox import reason
+from exports.sandbox import reason
+from weights.params_file import read_params
 
 # Those of every model in the registry; none of them reads files or runs code from the graph.
 OPERATORS = frozenset(

@@ -14,12 +14,15 @@ import logging
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
-from errors import InputError, nearest
-from formats.params_file import MAX_BYTES as MAX_FILE
-from formats.params_file import read_params
-from utils import Normaliser, read_regular
+from runtime import mx
 
-FOLDER = Path(__file__).parent
+from errors import InputError, nearest
+from utils import Normaliser, read_regular
+from weights.parameters import named_parameters, set_parameters
+from weights.params_file import MAX_BYTES as MAX_FILE
+from weights.params_file import read_params
+
+FOLDER = Path(__file__).resolve().parents[1] / "pretrained"
 MAX_BYTES = 2_000_000
 # Of GluonCV's own training scripts for CIFAR, which its weights come from.
 GLUONCV_NORMALISER = Normaliser(
@@ -104,10 +107,6 @@ def load(net: Any, name: str, classes: int, ctx: Sequence[Any] | None = None) ->
     InputError
         If there are none, or the file is not the one in the table.
     """
-    from runtime import mx  # which the table does without
-
-    from formats.weights import named_parameters, set_parameters
-
     arrays, known, path = _read(name)
     if classes != known:
         _LOG.warning(

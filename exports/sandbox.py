@@ -30,7 +30,7 @@ SECONDS = 300
 _FRUGAL = {"OMP_NUM_THREADS": "1", "MXNET_CPU_WORKER_NTHREADS": "1", "MALLOC_ARENA_MAX": "2"}
 _DONE = b"done"
 _ROOT = Path(__file__).resolve().parents[1]
-_CHILD = "import sys; sys.path[0] = sys.argv[1]; from formats.sandbox import main; main()"
+_CHILD = "import sys; sys.path[0] = sys.argv[1]; from exports.sandbox import main; main()"
 
 
 def rehearse(function: Callable[..., object], *parts: bytes, source: object) -> None:

@@ -16,8 +16,8 @@ import numpy as np
 
 from compiler.graph import Graph
 from errors import InputError
-from formats.weights import current_values
 from utils import Normaliser, to_device
+from weights.parameters import current_values
 
 # Largest difference allowed between an export and its net: a share of the largest logit (or of 1,
 # where all logits are smaller). Float32 sums in another order differ by about a tenth of this.

@@ -1,0 +1,1 @@
+"""Nets as symbols and ONNX: written, checked, and read without trusting the file."""
