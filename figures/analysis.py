@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Iterator, Sequence
 
 from runtime import mx
 
@@ -222,6 +222,29 @@ def published_models() -> dict[str, tuple[int, float]]:
     }
 
 
+def readers(net: Any) -> Iterator[tuple[tuple[int, ...], list[Any]]]:
+    """Yield each dense block's parts and the weights that read them.
+
+    Parameters
+    ----------
+    net : models.densenet.DenseNet
+
+    Yields
+    ------
+    parts : tuple of int
+        Channels of the block's input, then of each layer's features.
+    weights : list of gluon.Parameter
+        Of each layer's first convolution, then of what follows the block: the transition's
+        convolution, or the linear layer.
+    """
+    features = list(net.features)
+    for number, block in enumerate(features):
+        if hasattr(block, "parts"):
+            follower = getattr(features[number + 1], "conv", net.output)
+            layers = [convolutions(layer)[0] for layer in block.layers]
+            yield block.parts, [*layers, follower.weight]
+
+
 def source_weights(net: Any) -> list[np.ndarray]:
     """Measure how much each layer of a DenseNet uses the features of each layer before it.
 
@@ -240,15 +263,10 @@ def source_weights(net: Any) -> list[np.ndarray]:
         For each dense block (layers + 1 sources, layers + 1 targets). Source 0 is the block's
         input. NaN where a source comes after its target.
     """
-    features, result = list(net.features), []
-    for number, block in enumerate(features):
-        if not hasattr(block, "parts"):
-            continue
-        follower = getattr(features[number + 1], "conv", net.output)
-        targets = [convolutions(layer)[0] for layer in block.layers] + [follower.weight]
-        matrix = np.full((len(block.parts), len(targets)), np.nan)
-        borders = np.cumsum((0, *block.parts))
-        for target, weight in enumerate(targets):
+    result = []
+    for parts, weights in readers(net):
+        borders, matrix = np.cumsum((0, *parts)), np.full((len(parts), len(weights)), np.nan)
+        for target, weight in enumerate(weights):
             size = np.abs(weight.data().asnumpy())
             for source in range(target + 1):
                 matrix[source, target] = size[:, borders[source] : borders[source + 1]].mean()

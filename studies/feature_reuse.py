@@ -9,7 +9,7 @@ left is not merely out of scale; nothing is trained again.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Iterator, Mapping
+from typing import Any, Mapping
 
 from runtime import mx
 
@@ -19,60 +19,19 @@ from mxnet import autograd
 
 import compiler
 import models
-from datasets import get_dataset
-from figures.style import new_figure, save
+from datasets import Split, get_dataset
+from figures.analysis import readers, source_weights
+from figures.pictures import draw_sources
+from figures.style import save
+from inference.logits import compute_logits, evaluate_net
 from inference.trained import load_trained
 from studies.study import Measurement
-from utils import Normaliser, table, to_device
+from utils import Normaliser, table
 from weights import pretrained
 
 MODEL = "densenet_bc40_k16"  # with the weights that are kept in ``pretrained/``
 DISTANCES = (1, 2, 4, 8)
 _BATCH, _BATCHES = 100, 25  # to take statistics anew: 0.9 ** 25 of the old ones is left
-
-
-def readers(net: Any) -> Iterator[tuple[tuple[int, ...], list[Any]]]:
-    """Yield each dense block's parts and the weights that read them.
-
-    Parameters
-    ----------
-    net : models.densenet.DenseNet
-
-    Yields
-    ------
-    parts : tuple of int
-        Channels of the block's input, then of each layer's features.
-    weights : list of gluon.Parameter
-        Of each layer's first convolution, then of what follows the block: the transition's
-        convolution, or the linear layer.
-    """
-    features = list(net.features)
-    for number, block in enumerate(features):
-        if hasattr(block, "parts"):
-            follower = getattr(features[number + 1], "conv", net.output)
-            convolutions = [layer.reduce[1] for layer in block.layers]  # after BN, ReLU
-            yield block.parts, [each.weight for each in (*convolutions, follower)]
-
-
-def source_weights(net: Any) -> list[np.ndarray]:
-    """Measure how much weight each layer gives to the features of each layer before it.
-
-    Returns
-    -------
-    list of numpy.ndarray
-        For each dense block (layers + 1 sources, layers + 1 targets): the mean absolute weight over
-        the channels of one source. Source 0 is the block's input, the last target what follows the
-        block. NaN where a source comes after its target.
-    """
-    result = []
-    for parts, weights in readers(net):
-        borders, matrix = np.cumsum((0, *parts)), np.full((len(parts), len(weights)), np.nan)
-        for target, weight in enumerate(weights):
-            size = np.abs(weight.data().asnumpy())
-            for source in range(target + 1):
-                matrix[source, target] = size[:, borders[source] : borders[source + 1]].mean()
-        result.append(matrix)
-    return result
 
 
 def cut(net: Any, distance: int) -> None:
@@ -90,12 +49,8 @@ def cut(net: Any, distance: int) -> None:
 
 def error(net: Any, images: np.ndarray, labels: np.ndarray, normaliser: Normaliser) -> float:
     """Return the share of images, uint8 (N, 3, 32, 32), that a net judges wrongly."""
-    right = 0
-    for start in range(0, len(images), _BATCH):
-        part = slice(start, start + _BATCH)
-        logits = net(to_device(normaliser.arrays(images[part]), mx.cpu())).asnumpy()
-        right += int((logits.argmax(axis=1) == labels[part]).sum())
-    return 1 - right / len(images)
+    split = Split(images, labels)
+    return float(1 - evaluate_net(net, split, normaliser, [mx.cpu()], _BATCH)["top1"])
 
 
 def measure(data_dir: str | None) -> dict[str, Any]:
@@ -109,10 +64,9 @@ def measure(data_dir: str | None) -> dict[str, Any]:
         net = models.get_model(MODEL, classes, pretrained=True)
         if distance is not None:
             cut(net, distance)
-            for start in range(0, len(chosen), _BATCH):
-                images = data.train.take(chosen[start : start + _BATCH]).images
-                with autograd.train_mode():
-                    net(to_device(trained.normaliser.arrays(images), mx.cpu())).wait_to_read()
+            images = data.train.take(chosen).images
+            with autograd.train_mode():
+                compute_logits(net, images, trained.normaliser, [mx.cpu()], _BATCH)
         compiler.hybridize(net)  # not before: compiled, statistics move in the backward pass
         errors[str(distance or "all")] = error(
             net, data.test.images, data.test.labels, trained.normaliser
@@ -138,10 +92,7 @@ def tabulate(results: Mapping[str, Any]) -> str:
 
 
 def draw(results: Mapping[str, Any], path: Path | None = None) -> figures.Figure:
-    """Draw which layers a DenseNet's layers use: its paper's figure 5, column by column.
-
-    Each target's weights are divided by the largest of them, since those of linear layers and of
-    convolutions differ in scale.
+    """Draw which layers a DenseNet's layers use: see `figures.pictures.draw_sources`.
 
     Parameters
     ----------
@@ -151,21 +102,7 @@ def draw(results: Mapping[str, Any], path: Path | None = None) -> figures.Figure
         Where the picture goes.
     """
     blocks = [np.array(matrix, float) for matrix in results["sources"]]
-    figure = new_figure(12, 4)
-    row = figure.subplots(1, len(blocks), squeeze=False)[0]
-    for number, (axes, matrix) in enumerate(zip(row, blocks), 1):
-        shares = matrix / np.nanmax(matrix, axis=0)
-        picture = axes.imshow(100 * shares, cmap="cividis", vmin=0, vmax=100)
-        layers = matrix.shape[1] - 1
-        ticks = np.arange(0, layers, -(-layers // 8))
-        follower = "linear layer" if number == len(blocks) else "transition"
-        axes.set_xticks([*ticks, layers], [*(ticks + 1), "out"])
-        axes.set_yticks([*ticks, layers], ["input", *ticks[1:], layers])
-        axes.set_title(f"dense block {number}; out: {follower}")
-        axes.set_xlabel("target: layer of the block")
-    row[0].set_ylabel("source: layer of the block")
-    figure.colorbar(picture, ax=row, shrink=0.8, label="mean |weight|, % of the target's largest")
-    return save(figure, path)
+    return save(draw_sources(blocks), path)
 
 
 STUDY = Measurement(

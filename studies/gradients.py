@@ -13,59 +13,23 @@ from runtime import mx
 
 import matplotlib.figure as figures
 import numpy as np
-from mxnet import autograd, gluon
-from mxnet.gluon import nn
 
 import models
 from datasets import Dataset, get_dataset
+from figures import analysis
 from figures.style import curve_style, new_figure, save
-from models.layers import BNReLU, conv, dense
-from models.resnet import group_layers
 from studies.study import Measurement
-from utils import table, to_device
+from utils import table
 
 DEPTHS = (20, 56, 110)
 SEEDS = (0, 1, 2)
 BATCHES, BATCH_SIZE = 20, 16  # so many that each block of stochastic depth lives in one of them
 
 
-class PlainNet(nn.HybridBlock):
-    """The layers of a CIFAR ResNet one after another, without its shortcuts (He et al. 2015).
-
-    Images (N, 3, 32, 32) in, logits (N, classes) out.
-
-    Parameters
-    ----------
-    depth : int
-        6n + 2, of which all but one are 3×3 convolutions.
-    batch_norm : bool
-        Whether BatchNorm stands between each convolution and its ReLU.
-    classes : int, default 10
-    """
-
-    def __init__(self, depth: int, batch_norm: bool, classes: int = 10) -> None:
-        super().__init__()
-        widths = [16]
-        for blocks, width in zip(group_layers(depth, bottleneck=False), (16, 32, 64)):
-            widths += [width] * (2 * blocks)
-        with self.name_scope():
-            self.features = nn.HybridSequential()
-            for before, width in zip((3, *widths), widths):
-                stride = 2 if before in (16, 32) and width > before else 1
-                self.features.add(conv(width, before, kernel=3, stride=stride))
-                self.features.add(BNReLU(width) if batch_norm else nn.Activation("relu"))
-            self.features.add(nn.GlobalAvgPool2D())
-            self.output = dense(classes, widths[-1])
-
-    def hybrid_forward(self, F: Any, x: Any) -> Any:
-        """Return the logits."""
-        return self.output(self.features(x))
-
-
 def build(kind: str, depth: int) -> Any:
     """Return a net of a kind and of about this depth, without weights."""
     if kind.startswith("plain"):
-        return PlainNet(depth, batch_norm=kind == "plain, BatchNorm")
+        return analysis.PlainNet(depth, batch_norm=kind == "plain, BatchNorm")
     if kind == "DenseNet-BC":
         return models.get_model("densenet_bc40_k16", depth=depth // 6 * 6 + 4, growth_rate=12)
     return models.get_model("resnet20_sd" if "stochastic" in kind else "resnet20", depth=depth)
@@ -95,20 +59,13 @@ def relative_gradients(net: Any, data: Dataset, seed: int, batches: int) -> np.n
         root of the mean square over batches. Times the learning rate, it is the share of itself by
         which a plain step of SGD moves a layer.
     """
-    criterion = gluon.loss.SoftmaxCrossEntropyLoss()
-    parameters = net.collect_params()
-    weights = [p for p in parameters.values() if len(p.shape) == 4]
     order, squares = np.random.RandomState(seed).permutation(len(data.train)), []
     for step in range(batches):
         batch = data.train.take(order[step * BATCH_SIZE : (step + 1) * BATCH_SIZE])
         models.draw_gates(net, seed, step)
-        parameters.zero_grad()  # a block that is left out gets none
-        with autograd.record():
-            logits = net(to_device(data.normaliser.arrays(batch.images), mx.cpu()))
-            loss = criterion(logits, mx.nd.array(batch.labels)).mean()
-        loss.backward()
-        norms = [[float(a.norm().asscalar()) for a in (p.grad(), p.data())] for p in weights]
-        squares.append([(gradient / weight) ** 2 for gradient, weight in norms])
+        net.collect_params().zero_grad()  # a block that is left out gets none
+        _, sizes = analysis.relative_gradients(net, batch.images, batch.labels, data.normaliser)
+        squares.append(sizes**2)
     found: np.ndarray = np.sqrt(np.mean(squares, axis=0))
     return found
 

@@ -28,6 +28,8 @@ def test_a_plain_net_has_the_convolutions_of_the_resnet_of_its_depth():
     np.testing.assert_array_equal(
         analysis.convolution_sizes(plain), analysis.convolution_sizes(resnet)
     )
+    shapes = [[p.shape for p in analysis.convolutions(net)] for net in (plain, resnet)]
+    assert shapes[0] == shapes[1]
     # Strides too: at another size the same layer would do other work.
     work = models.count_multiply_accumulates
     assert work(plain) == work(resnet)

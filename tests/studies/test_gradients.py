@@ -10,6 +10,7 @@ from mxnet import gluon
 
 import datasets
 import models
+from figures.analysis import PlainNet, convolutions
 from studies import gradients
 
 CE = gluon.loss.SoftmaxCrossEntropyLoss()
@@ -18,19 +19,6 @@ CE = gluon.loss.SoftmaxCrossEntropyLoss()
 @pytest.fixture(scope="module")
 def data():
     return datasets.get_dataset("shapes")
-
-
-def convolutions(net):
-    return [p for p in net.collect_params().values() if p.shape and len(p.shape) == 4]
-
-
-def test_a_plain_net_has_the_convolutions_of_the_resnet_of_its_depth():
-    plain, resnet = gradients.PlainNet(20, batch_norm=True), models.get_model("resnet20")
-    assert [p.shape for p in convolutions(plain)] == [p.shape for p in convolutions(resnet)]
-    # Strides too: at another size the same layer would do other work.
-    work = models.count_multiply_accumulates
-    assert work(plain) == work(resnet)
-    assert models.count_parameters(plain) == models.count_parameters(resnet)
 
 
 @pytest.mark.parametrize("depth", gradients.DEPTHS)
@@ -43,7 +31,7 @@ def test_a_relative_gradient_is_the_slope_of_the_loss_over_the_size_of_the_weigh
     data, monkeypatch
 ):
     monkeypatch.setattr(gradients, "BATCH_SIZE", 6)
-    net = gradients.PlainNet(8, batch_norm=False)
+    net = PlainNet(8, batch_norm=False)
     models.initialize(net, mx.cpu(), seed=1)
     found = gradients.relative_gradients(net, data, seed=3, batches=1)
     batch = data.train.take(np.random.RandomState(3).permutation(len(data.train))[:6])
