@@ -24,6 +24,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Sequence
 
+import runtime  # noqa: F401  before MXNet, which it prepares this process for
+
 import compiler
 import models
 from datasets import Split

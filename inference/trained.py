@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
+import runtime  # noqa: F401  before MXNet, which it prepares this process for
+
 import compiler
 import models
 from errors import InputError, nearest

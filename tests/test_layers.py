@@ -25,15 +25,23 @@ LAYERS = (
 )
 
 
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imported(node: ast.AST) -> set[str]:
+    """Return the first names of the modules that a statement imports."""
+    names = []
+    if isinstance(node, ast.Import):
+        names = [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom):
+        names = [node.module or ""]
+    return {name.partition(".")[0] for name in names}
+
+
 def imports(path: Path) -> set[str]:
     """Return the first names of all modules that a file imports, wherever in it."""
-    names = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            names.append(node.module or "")
-    return {name.partition(".")[0] for name in names}
+    return set().union(*map(imported, ast.walk(parse(path))))
 
 
 def test_imports_go_down_the_layers():
@@ -55,6 +63,18 @@ def test_the_compiler_can_be_taken_along_alone():
     for file in (ROOT / "compiler").glob("*.py"):
         assert not imports(file) & {*LAYERS, *COMMANDS} - {"compiler", "runtime"}, file
     assert not imports(ROOT / "runtime.py") & {*LAYERS, *COMMANDS}
+
+
+def test_whoever_imports_mxnet_or_the_compiler_has_imported_runtime():
+    """Else MXNet computes on half of the processors, and beside a newer NumPy it does not start."""
+    files = [*ROOT.glob("*.py"), *(file for layer in LAYERS for file in ROOT.glob(f"{layer}/*.py"))]
+    for file in files:
+        if file.parent.name != "compiler" and file.name != "runtime.py":
+            names = [imported(node) for node in parse(file).body]
+            first = next(
+                (n for n in names if n & {"runtime", "mxnet", "gluoncv", "compiler"}), set()
+            )
+            assert first <= {"runtime"}, f"{file} imports {first} before runtime"
 
 
 def test_every_folder_of_code_is_a_layer():

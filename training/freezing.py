@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import runtime  # noqa: F401  before MXNet, which it prepares this process for
+
 from mxnet.gluon import nn
 
 import models
