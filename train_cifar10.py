@@ -16,210 +16,30 @@ from errors import command_line, end_on_ctrl_c, tell  # isort: split
 if __name__ == "__main__":
     end_on_ctrl_c()
 
-import math
-import resource
 import sys
-from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Sequence
 
-import runtime  # noqa: F401  before MXNet, which it prepares this process for
-
-import compiler
-import models
-from datasets import Split
-from exports.symbol_export import export_symbol
 from figures.curves import plot_curves
-from inference.logits import evaluate_net
-from inference.sources import open_weights
-from inference.trained import run_facts
-from training.checkpoints import Checkpoints
-from training.config import Config
-from training.distributed import Workers
-from training.epoch import StoppedError, finish_epoch, log_epoch, train_one_epoch
-from training.flags import parse_args
-from training.naming import new_folder
-from training.optimisation import loss_scale_state, loss_scaler
-from training.pace import Pace
-from training.resumption import identity, open_checkpoints, restore
-from training.run import DivergedError, Progress, Run, build
-from training.run_folder import LOG, RunFolder, log_to_screen
-from training.signals import StopSignals
-from utils import sha256
-from weights.parameters import set_parameters
-
-EVALUATION_BATCH = 250
-FAST_PRESET = "quick"
-
-
-def evaluate(run: Run, split: Split) -> dict[str, Any]:
-    """Return loss and accuracy of the net as it is, or of its moving average.
-
-    Raises
-    ------
-    DivergedError
-        If the loss is not finite.
-    """
-    batch = EVALUATION_BATCH
-    result = evaluate_net(run.result, split, run.data.normaliser, run.ctx, batch)
-    if not math.isfinite(result["loss"]):
-        raise DivergedError(f"the loss on {len(split)} held-out images is {result['loss']}")
-    return result
-
-
-def train(config: Config) -> dict[str, Any]:
-    """Train as a config says, from the start or from a checkpoint to the end.
-
-    Parameters
-    ----------
-    config : Config
-
-    Returns
-    -------
-    dict
-        What ``results.json`` holds: ``test_acc_last``, ``test_acc_best``, ``run_dir`` and more;
-        empty on workers other than the first.
-
-    Raises
-    ------
-    InputError
-        If anything about the run cannot be used.
-    DivergedError
-        If the run diverges.
-    StoppedError
-        If a signal has stopped it; a checkpoint is saved.
-    """
-    models.get_model(config.model, **config.model_options())  # better refused before a download
-    workers = Workers(config.kvstore)
-    log_to_screen(quiet=workers.rank > 0)
-    if workers.rank > 0:
-        return _train(build(config, workers), None)
-    given = None  # a resumed run has its weights in its checkpoints
-    if config.init_from and not config.resume:
-        given = open_weights(config.init_from, config)
-    if config.resume:
-        folder = RunFolder.resume(Path(config.resume))
-    else:
-        folder = RunFolder.create(new_folder(config))
-    with closing(folder):
-        return _train(build(config, workers, given), folder)
-
-
-def _train(run: Run, folder: RunFolder | None) -> dict[str, Any]:
-    config = run.config
-    checkpoints, loaded = open_checkpoints(run, folder) if folder else (None, None)
-    progress = restore(run, loaded, identity(folder.read_config()) if folder else "")
-
-    def save(best: bool = False) -> None:
-        if run.workers.count > 1:
-            run.average_statistics()
-        if checkpoints:
-            progress.loss_scale = loss_scale_state(run.trainer)
-            average = run.average.net if run.average else None
-            checkpoints.save(run.net, run.trainer, asdict(progress), best, average)
-
-    if config.init_from and not config.resume:  # so that resuming never reads the source again
-        save()
-    if folder and progress.history:  # a run killed after its checkpoint has a line to catch up with
-        folder.write_history(progress.history)
-    images = run.loader.steps_per_epoch * config.batch_size
-    done = progress.epoch * images + progress.step * config.batch_size
-    pace = Pace(config.epochs * images, done, FAST_PRESET, shown=folder is not None)
-    try:
-        with StopSignals() as stop, closing(pace):
-            while progress.epoch < config.epochs:
-                train_one_epoch(run, progress, save, stop, pace)
-                run.average_statistics()
-                held_out = run.workers.rank == 0 and len(run.validation)
-                validation = evaluate(run, run.validation) if held_out else None
-                save(finish_epoch(run, progress, validation))
-                if folder:
-                    folder.write_history(progress.history)
-                    folder.write_events(progress.history[-1])
-                    log_epoch(progress.history[-1], config.epochs, pace)
-                if stop.received and run.workers.count == 1:
-                    raise StoppedError(stop.received)
-        results = conclude(run, progress, folder, checkpoints) if folder and checkpoints else {}
-    except StoppedError as stopped:
-        if folder:
-            LOG.info("%s; go on with: --resume %s", stopped, folder.path)
-        raise
-    except (DivergedError, FloatingPointError) as error:
-        last = checkpoints.newest if checkpoints and checkpoints.newest else "none yet"
-        raise DivergedError(
-            f"{error}; last good checkpoint: {last}; try a lower --lr, --warmup-epochs 5, "
-            "--clip-grad 1, or another --seed"
-        ) from error
-    run.workers.wait()
-    return results
-
-
-def conclude(
-    run: Run, progress: Progress, folder: RunFolder, checkpoints: Checkpoints
-) -> dict[str, Any]:
-    """Evaluate the last and the best net on the test set, once, and export the best.
-
-    Returns
-    -------
-    dict
-        What ``results.json`` holds.
-    """
-    plot_curves([folder.path], folder.path / "curves.png")
-    if run.precision == "bfloat16":  # what is tested is what leaves: float32
-        compiler.hybridize(run.result)
-    last = evaluate(run, run.data.test)
-    best = last
-    checkpoint = checkpoints.read()
-    if progress.best_epoch < progress.epoch:
-        source = checkpoint.path / "best.params"
-        set_parameters(run.result, checkpoint.arrays("best.params"), source)
-        best = evaluate(run, run.data.test)
-    results = {
-        "epochs": progress.epoch,
-        "best_epoch": progress.best_epoch,
-        "sha256": sha256(checkpoint.files["best.params"]),
-        "val_acc_best": progress.best_acc if len(run.validation) else None,
-        "test_loss_last": last["loss"],
-        "test_acc_last": last["top1"],
-        "test_loss_best": best["loss"],
-        "test_acc_best": best["top1"],
-        "train_seconds": sum(line["epoch_seconds"] for line in progress.history),
-        "cpu_seconds": sum(line.get("cpu_seconds", 0.0) for line in progress.history),
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-    }
-    if loss_scaler(run.trainer):
-        # MXNet's AMP has changed every operator of this process, and would be exported with them.
-        LOG.info("to export the net: python export.py %s", folder.path)
-    else:
-        export_symbol(
-            run.result,
-            folder.path / "export",
-            run.data.classes,
-            run.data.normaliser,
-            extra=run_facts(folder.read_config(), results, checkpoint),
-        )
-    folder.write_results(results)
-    LOG.info(
-        "test error: %.2f %% at the last epoch, %.2f %% at the best (%d)",
-        100 * (1 - results["test_acc_last"]),
-        100 * (1 - results["test_acc_best"]),
-        progress.best_epoch,
-    )
-    LOG.info("run folder: %s", folder.path)
-    return {**results, "run_dir": str(folder.path)}
+from records.flags import parse_args
+from training.epoch import StoppedError
+from training.run import DivergedError
+from training.train import train
 
 
 @command_line
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train as the command line says."""
+    """Train as the command line says, and draw the curves."""
     try:
-        train(parse_args(argv))
+        results = train(parse_args(argv))
     except DivergedError as error:
         tell(f"diverged: {error}")
         return 3
     except StoppedError as stopped:
         return stopped.exit_code
+    if results:  # else this is not the first worker
+        folder = Path(results["run_dir"])
+        plot_curves([folder], folder / "curves.png")
     return 0
 
 

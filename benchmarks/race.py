@@ -2,7 +2,7 @@
 
     pip install -r requirements/benchmarks.txt
     python benchmarks/race.py                                 # six nets, a quarter of an hour
-    python benchmarks/race.py --inference --batch 1 256       # beside PyTorch, onnxruntime
+    python benchmarks/race.py --inference --batch 1 64        # beside PyTorch, onnxruntime
     python benchmarks/race.py resnet110_sd                    # beside its constant depth
     python benchmarks/race.py densenet --forms ours --amp     # what a net needs here
     python benchmarks/race.py resnet20 --forms ours "ours without fuse"
@@ -91,7 +91,7 @@ def _gluon_training(net: Any, batch: int) -> Callable[[], None]:
     import numpy as np
 
     import models
-    from training.config import make_config
+    from records.config import make_config
     from training.distributed import Workers
     from training.optimisation import make_trainer, train_step
     from utils import Normaliser

@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from errors import command_line  # noqa: E402
-from training.checkpoints import newest  # noqa: E402
+from records.checkpoints import newest  # noqa: E402
 
 COMMAND = [sys.executable, str(ROOT / "tests" / "tiny_train.py")]
 START = [

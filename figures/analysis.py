@@ -19,7 +19,7 @@ import models
 from datasets import Dataset
 from models.layers import BNReLU, conv, dense
 from models.resnet import group_layers
-from training.config import make_config
+from records.config import make_config
 from training.distributed import Workers
 from training.optimisation import make_trainer, train_step
 from utils import Normaliser, to_device

@@ -34,9 +34,9 @@ from matplotlib.ticker import MaxNLocator
 from datasets.preview import caption
 from figures.curves import SPLITS, read_history
 from figures.style import curve_style, new_figure, save
-from training.config import Config
-from training.recipes import OWN
-from training.run_folder import read_config, read_results
+from records.config import Config
+from records.recipes import OWN
+from records.run_folder import read_config, read_results
 from utils import table, write_atomically
 
 _IGNORED = (*OWN, "data_dir", "log_interval", "checkpoint_minutes", "seed")

@@ -23,7 +23,7 @@ import models
 from inference.logits import evaluate_net
 from inference.metrics import measure
 from inference.trained import Trained, load_trained
-from training.run_folder import read_json
+from records.run_folder import read_json
 from utils import sha256, to_json, write_atomically
 from weights import pretrained
 from weights.parameters import named_parameters, save_arrays, set_parameters

@@ -14,9 +14,9 @@ import runtime  # noqa: F401  before MXNet, which it prepares this process for
 import compiler
 import models
 from errors import InputError, nearest
-from training.checkpoints import Checkpoint, find, read_checkpoint
-from training.config import Config
-from training.run_folder import read_json, read_results
+from records.checkpoints import Checkpoint, find, read_checkpoint
+from records.config import Config
+from records.run_folder import read_json, read_results
 from utils import Normaliser, sha256
 from weights import pretrained
 from weights.parameters import set_parameters

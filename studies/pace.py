@@ -14,9 +14,9 @@ import sys
 import time
 from typing import Any
 
+from records.config import Config
+from records.run_folder import read_json
 from studies.study import ROOT
-from training.config import Config
-from training.run_folder import read_json
 from utils import sha256, to_json, write_atomically
 
 _CACHE = ROOT / "runs" / "pace.json"

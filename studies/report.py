@@ -10,8 +10,8 @@ from typing import Any, Callable, Mapping, Sequence
 
 from errors import InputError
 from figures import summary
+from records.run_folder import read_config, read_json
 from studies.study import Measurement, entries, get_study, refuse_other_recipes, results_of
-from training.run_folder import read_config, read_json
 from utils import read_regular, write_atomically
 
 PICTURE = "curves.png"

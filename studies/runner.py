@@ -15,8 +15,8 @@ from runtime import physical_cores
 
 from datasets import get_dataset
 from errors import tell
+from records.run_folder import describe_environment
 from studies.study import ROOT, Entry, Measurement, anonymise, results_of
-from training.run_folder import describe_environment
 from training.signals import StopSignals
 from utils import to_json, write_atomically
 

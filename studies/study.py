@@ -12,9 +12,9 @@ from typing import Any, Callable, Mapping, Sequence
 from errors import InputError, nearest
 from figures import summary
 from figures.curves import read_history
-from training.config import Config, make_config
-from training.recipes import OWN
-from training.run_folder import read_config
+from records.config import Config, make_config
+from records.recipes import OWN
+from records.run_folder import read_config
 from utils import read_regular, to_json, write_atomically
 
 # In the order in which they are worth running.
@@ -43,7 +43,7 @@ class Study:
     question : str
         One line.
     recipes : mapping of str to mapping
-        By a name for each: fields of `training.config.Config`.
+        By a name for each: fields of `records.config.Config`.
     seeds : sequence of int
         Every recipe runs with each of them.
     draw : callable

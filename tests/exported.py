@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import datasets
-import train_cifar10
+from records.config import make_config
 from training import run as run_module
-from training.config import make_config
+from training.train import train
 
 TRAIN, TEST, VALIDATION = 160, 60, 40
 MODEL = "resnet20_sd"
@@ -33,5 +33,5 @@ def train_run(folder: Path, name: str, **settings: Any) -> Path:
     chosen.update(dataset="shapes", val_size=VALIDATION, run_dir=str(folder), name=name, **settings)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_module, "get_dataset", lambda *_: small_data())
-        train_cifar10.train(make_config(**chosen))
+        train(make_config(**chosen))
     return folder / name

@@ -11,8 +11,9 @@ COMMANDS = ("train_cifar10", "evaluate", "export", "predict", "launch")
 LAYERS = (
     "studies",
     "figures",
-    "inference",
     "training",
+    "inference",
+    "records",
     "datasets",
     "models",
     "exports",

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import models
-from training.recipes import PRESETS
+from records.recipes import PRESETS
 from weights import pretrained
 from weights.parameters import named_parameters
 from weights.params_file import read_params

@@ -1,1 +1,1 @@
-"""A training run: settings, recipes, steps, checkpoints, workers, and the run folder."""
+"""`training.train.train`: the loop of a run, its steps, state and workers."""

@@ -19,6 +19,8 @@ from weights.parameters import current_value, is_moving, named_parameters
 
 # Above the keys that gluon.Trainer gives to parameters; they are numbers, so names are refused.
 _FIRST_KEY = 1_000_000
+# Names of sums: a step's metrics have 0.
+_BROADCAST, _STATISTICS = 1, 100_000
 
 
 class Workers:
@@ -83,22 +85,20 @@ class Workers:
             self._known.add(key)
         self.kvstore.pushpull(key, array)
 
-    def broadcast(self, arrays: Sequence[np.ndarray], name: int) -> list[np.ndarray]:
+    def broadcast(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return worker 0's arrays on every worker; of the others' arrays only the shapes are used.
 
         Parameters
         ----------
         arrays : sequence of numpy.ndarray
-            float32; on every worker of the same shapes, in the same order.
-        name : int
-            Of the first; the others follow it.
+            float32; on every worker of the same shapes, in the same order. Once in a run.
         """
         if self.count == 1:
             return list(arrays)
         received = []
-        for number, array in enumerate(arrays):
+        for number, array in enumerate(arrays, _BROADCAST):
             value = mx.nd.array(array if self.rank == 0 else np.zeros_like(array))
-            self.sum(value, name + number)
+            self.sum(value, number)
             received.append(value.asnumpy())
         return received
 
@@ -113,7 +113,7 @@ class Workers:
             mean = current_value(parameter)
             if self.count > 1:
                 mean = mean.as_in_context(mx.cpu()) / self.count
-                self.sum(mean, 100_000 + number)
+                self.sum(mean, _STATISTICS + number)
             if self.count > 1 or len(parameter.list_data()) > 1:
                 parameter.set_data(mean)
         mx.nd.waitall()

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from contextlib import closing
-from typing import Any, Callable, Mapping
+from typing import Any, Callable, Mapping, Sequence
+
+from runtime import mx
 
 import models
 from training.optimisation import train_step
 from training.pace import Pace, duration
-from training.run import Progress, Run, Tally, augmentation_of
-from training.run_folder import LOG
+from training.run import DivergedError, Run, augmentation_of
 from training.signals import StopSignals
-from utils import seed_step
+from training.state import Progress
+from utils import LOG, seed_step
 
 
 class StoppedError(Exception):
@@ -22,6 +25,67 @@ class StoppedError(Exception):
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
         self.exit_code = 128 + number
+
+
+class StepMetrics:
+    """Adds up the metrics of steps, and looks at each while the device works on the next.
+
+    Parameters
+    ----------
+    run : Run
+    progress : Progress
+        Its sums are kept up to date, with the steps that are computed.
+    """
+
+    def __init__(self, run: Run, progress: Progress) -> None:
+        self.run, self.progress = run, progress
+        self._queued: Any = None
+
+    def add(self, sums: Any, requests: Sequence[float]) -> Sequence[float]:
+        """Queue a step's metrics, and count those of the step before.
+
+        Parameters
+        ----------
+        sums : mxnet.nd.NDArray
+            (2,): sum of losses and correct answers of this worker.
+        requests : sequence of float
+            What this worker would like to happen.
+
+        Returns
+        -------
+        sequence of float
+            Requests added up over workers: alone, those given; else those of the step before,
+            because every worker must act on them at the same step.
+        """
+        array = mx.nd.concat(sums, mx.nd.array(requests), dim=0)
+        agreed = self.drain()
+        self.run.workers.sum(array)
+        self._queued = array
+        return requests if self.run.workers.count == 1 else agreed or [0.0] * len(requests)
+
+    def drain(self) -> Sequence[float]:
+        """Wait for the queued step and count it; return its requests.
+
+        Raises
+        ------
+        DivergedError
+            If its loss is not finite.
+        """
+        if self._queued is None:
+            return []
+        # The one wait in a step. The step after it is queued already, so the device never idles.
+        loss, correct, *requests = self._queued.asnumpy().tolist()
+        self._queued = None
+        if not math.isfinite(loss):
+            place = self.progress.epoch * self.run.loader.steps_per_epoch + self.progress.step
+            raise DivergedError(
+                f"the loss of step {place + 1} (epoch {self.progress.epoch + 1}) is {loss} at "
+                f"learning rate {self.run.schedule(place):g}"
+            )
+        self.progress.loss_sum += loss
+        self.progress.correct += int(correct)
+        self.progress.step += 1
+        return requests
 
 
 def train_one_epoch(
@@ -51,7 +115,7 @@ def train_one_epoch(
     """
     config, loader = run.config, run.loader
     loader.augmentation = augmentation_of(config, progress.epoch)
-    tally = Tally(run, progress)
+    metrics = StepMetrics(run, progress)
     before = progress.seconds, progress.cpu_seconds
     start = last_save = time.monotonic()
     cpu_start = time.process_time()
@@ -62,7 +126,7 @@ def train_one_epoch(
             run.trainer.set_learning_rate(run.schedule(step))
             models.draw_gates(run.net, config.seed, step)
             seed_step(config.seed, step, run.workers.rank)
-            metrics = train_step(
+            sums = train_step(
                 run.net,
                 run.trainer,
                 images,
@@ -76,12 +140,12 @@ def train_one_epoch(
                 run.average.update(step)
             minutes = (time.monotonic() - last_save) / 60
             due = 0 < config.checkpoint_minutes <= minutes and run.workers.rank == 0
-            stopping, saving = tally.add(metrics, (float(stop.received), float(due)))
+            stopping, saving = metrics.add(sums, (float(stop.received), float(due)))
             progress.seconds = before[0] + time.monotonic() - start
             progress.cpu_seconds = before[1] + time.process_time() - cpu_start
             pace.add(config.batch_size, f"epoch {progress.epoch + 1}/{config.epochs}")
             if stopping or saving:
-                tally.drain()
+                metrics.drain()
                 save()
                 last_save = time.monotonic()
             if stopping:
@@ -89,7 +153,7 @@ def train_one_epoch(
                 raise StoppedError(int(stop.received or signal.SIGTERM))
             if progress.step and (step + 1 - first) % config.log_interval == 0:
                 _log_step(run, progress, pace)
-    tally.drain()
+    metrics.drain()
 
 
 def _log_step(run: Run, progress: Progress, pace: Pace) -> None:

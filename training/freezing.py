@@ -11,7 +11,7 @@ from mxnet.gluon import nn
 
 import models
 from errors import InputError
-from training.run_folder import LOG
+from utils import LOG
 
 FEATURES = "features"
 

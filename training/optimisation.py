@@ -12,10 +12,9 @@ from mxnet import autograd, gluon
 from mxnet.contrib import amp
 
 import compiler
-from training.config import Config
+from records.config import Config
 from training.distributed import Workers
-from training.run_folder import LOG
-from utils import Normaliser, to_device
+from utils import LOG, Normaliser, to_device
 
 
 def make_schedule(config: Config, steps_per_epoch: int) -> Callable[[int], float]:
@@ -89,22 +88,6 @@ def loss_scaler(trainer: gluon.Trainer) -> Any:
     return getattr(trainer, "_amp_loss_scaler", None)
 
 
-def loss_scale_state(trainer: gluon.Trainer) -> list[float]:
-    """Return the state of the loss scaler, an empty list if there is none."""
-    scaler = loss_scaler(trainer)
-    if not scaler:
-        return []
-    return [scaler._loss_scale, scaler._next_loss_scale, scaler._unskipped]
-
-
-def set_loss_scale_state(trainer: gluon.Trainer, state: Sequence[float]) -> None:
-    """Restore what `loss_scale_state` returned."""
-    scaler = loss_scaler(trainer)
-    if scaler:
-        scaler._loss_scale, scaler._next_loss_scale, steps = state
-        scaler._unskipped = int(steps)
-
-
 def make_trainer(
     net: gluon.Block, config: Config, ctx: Sequence[Any], workers: Workers
 ) -> gluon.Trainer:
@@ -121,7 +104,7 @@ def make_trainer(
     Returns
     -------
     gluon.Trainer
-        Connected: all devices and workers hold the weights of the first.
+        Connected: all devices and workers hold the weights of the first. Its momentum is there.
     """
     parameters = net.collect_params()
     if config.no_decay_norm:
@@ -145,6 +128,11 @@ def make_trainer(
     trainer._init_kvstore()
     trainer._init_params()
     workers.wait()
+    for updater, device in zip(trainer._updaters, ctx):  # as it would be made in the first step
+        for number, parameter in enumerate(trainer._params):
+            if parameter.grad_req != "null":
+                momentum = trainer.optimizer.create_state(number, parameter.data(device))
+                updater.states[number], updater.states_synced[number] = momentum, True
     return trainer
 
 

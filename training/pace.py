@@ -7,7 +7,7 @@ import time
 
 from tqdm import tqdm
 
-from training.run_folder import LOG
+from utils import LOG
 
 _DAY = 24 * 3600.0
 # The first steps build graphs and warm caches; the estimate starts after them.

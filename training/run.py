@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import os
-from dataclasses import dataclass, field, replace
-from typing import Any, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Callable
 
-from runtime import mx
+import runtime  # noqa: F401  before MXNet, which it prepares this process for
 
 import compiler
 import models
@@ -15,40 +14,19 @@ from datasets import Dataset, Split, get_dataset, split_validation
 from datasets.augment import Augmentation
 from datasets.loader import TrainLoader
 from errors import InputError
+from inference.initial import InitialWeights
+from records.config import Config
+from records.naming import net_title
+from records.run_folder import describe_environment
 from training.averaging import Average
-from training.config import Config
 from training.distributed import Workers
 from training.freezing import freeze, log_frozen
-from training.initial import Given, take
-from training.naming import net_title
 from training.optimisation import make_schedule, make_trainer, prepare_amp
-from training.run_folder import describe_environment
 from utils import contexts
 
 
 class DivergedError(Exception):
     """A loss or a parameter is not finite."""
-
-
-@dataclass
-class Progress:
-    """How far a run has come: with the net and the optimizer, all that its next step depends on.
-
-    ``epoch`` and ``step`` count what is done; the sums are over the epoch in progress.
-    ``identity`` is that of the run's ``config.json``: a checkpoint does not continue any other.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    loss_sum: float = 0.0
-    correct: int = 0
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    best_epoch: int = 0
-    best_acc: float = -1.0
-    loss_scale: list[float] = field(default_factory=list)
-    identity: str = ""
-    history: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass
@@ -67,7 +45,7 @@ class Run:
     schedule: Callable[[int], float]
     precision: str = "float32"
     average: Average | None = None
-    given: Given | None = None
+    initial: InitialWeights | None = None
 
     @property
     def nets(self) -> list[Any]:
@@ -105,19 +83,19 @@ class Run:
             "device": self.ctx[0].device_type,
             "precision": self.precision,
             "parameters": models.count_parameters(self.net),
-            **({"init": self.given.facts} if self.given else {}),
+            **({"init": self.initial.facts} if self.initial else {}),
             **describe_environment(),
         }
 
 
-def build(config: Config, workers: Workers, given: Given | None = None) -> Run:
+def build(config: Config, workers: Workers, initial: InitialWeights | None = None) -> Run:
     """Put together everything that a run needs, but for its folder.
 
     Parameters
     ----------
     config : Config
     workers : Workers
-    given : Given, optional
+    initial : InitialWeights, optional
         Weights to start from; those of worker 0 count. Images are then normalised as theirs were.
 
     Raises
@@ -165,16 +143,16 @@ def build(config: Config, workers: Workers, given: Given | None = None) -> Run:
         return net
 
     net = make_net()
-    if given:
-        take(net, given)
-        data = replace(data, normaliser=given.normaliser or data.normaliser)
+    if initial:
+        initial.load_into(net)
+        data = replace(data, normaliser=initial.normaliser or data.normaliser)
     if config.freeze:
         log_frozen(net)
     trainer = make_trainer(net, config, ctx, workers)
     average = None if config.ema is None else Average(make_net(), net, config.ema)
     schedule = make_schedule(config, loader.steps_per_epoch)
     run = Run(config, workers, ctx, data, loader, validation, split, net, trainer, schedule)
-    return replace(run, precision=precision, average=average, given=given)
+    return replace(run, precision=precision, average=average, initial=initial)
 
 
 def augmentation_of(config: Config, epoch: int) -> Augmentation:
@@ -189,64 +167,3 @@ def augmentation_of(config: Config, epoch: int) -> Augmentation:
         cutmix=config.cutmix,
         label_smoothing=config.label_smoothing,
     )
-
-
-class Tally:
-    """Adds up the metrics of steps, and looks at each while the device works on the next.
-
-    Parameters
-    ----------
-    run : Run
-    progress : Progress
-        Its sums are kept up to date, with the steps that are computed.
-    """
-
-    def __init__(self, run: Run, progress: Progress) -> None:
-        self.run, self.progress = run, progress
-        self._queued: Any = None
-
-    def add(self, metrics: Any, requests: Sequence[float]) -> Sequence[float]:
-        """Queue a step's metrics, and count those of the step before.
-
-        Parameters
-        ----------
-        metrics : mxnet.nd.NDArray
-            (2,): sum of losses and correct answers of this worker.
-        requests : sequence of float
-            What this worker would like to happen.
-
-        Returns
-        -------
-        sequence of float
-            Requests added up over workers: alone, those given; else those of the step before,
-            because every worker must act on them at the same step.
-        """
-        array = mx.nd.concat(metrics, mx.nd.array(requests), dim=0)
-        agreed = self.drain()
-        self.run.workers.sum(array)
-        self._queued = array
-        return requests if self.run.workers.count == 1 else agreed or [0.0] * len(requests)
-
-    def drain(self) -> Sequence[float]:
-        """Wait for the queued step and count it; return its requests.
-
-        Raises
-        ------
-        DivergedError
-            If its loss is not finite.
-        """
-        if self._queued is None:
-            return []
-        # The one wait in a step. The step after it is queued already, so the device never idles.
-        loss, correct, *requests = self._queued.asnumpy().tolist()
-        self._queued = None
-        if not math.isfinite(loss):
-            place = self.progress.epoch * self.run.loader.steps_per_epoch + self.progress.step
-            raise DivergedError(
-                f"the loss of step {place + 1} (epoch {self.progress.epoch + 1}) is {loss} at "
-                f"learning rate {self.run.schedule(place):g}"
-            )
-        self.progress.loss_sum += loss
-        self.progress.correct += int(correct)
-        self.progress.step += 1
-        return requests

@@ -18,9 +18,9 @@ from tiny_train import tiny_shapes
 
 import train_cifar10
 from datasets import Augmentation
+from records.checkpoints import find
+from records.config import make_config
 from training import run
-from training.checkpoints import find
-from training.config import make_config
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ["--dataset", "shapes", "--batch-size", "16", "--epochs", "2", "--ctx", "cpu"]

@@ -24,8 +24,8 @@ from exports.onnx_export import OPSET, export_onnx
 from exports.symbol_export import export_symbol
 from exports.symbol_import import OPERATORS
 from inference.classifiers import open_classifier
-from training.config import make_config
-from training.recipes import PRESETS, is_densenet
+from records.config import make_config
+from records.recipes import PRESETS, is_densenet
 from utils import Normaliser
 from weights.params_file import read_params
 

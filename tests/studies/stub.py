@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from figures.style import new_figure, save
+from records.config import make_config
 from studies import __main__ as command
 from studies import study
 from studies.study import Entry, Measurement, Study
-from training.config import make_config
 from utils import table
 
 NAME, MEASURED = "stub", "stub-measured"

@@ -23,7 +23,7 @@ import json, sys
 from pathlib import Path
 from studies import runner
 from studies.study import Entry
-from training.config import Config
+from records.config import Config
 runner.NICEST = 0
 config = Config.from_dict(json.loads(sys.argv[2]))
 runner.run([Entry("stub", "a", config, Path(sys.argv[1]))], jobs=1)

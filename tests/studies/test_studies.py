@@ -9,9 +9,9 @@ from stub import entry, keep
 
 import models
 from figures import summary
+from records.config import Config
 from studies import parameters
 from studies.study import NAMES, Measurement, entries, get_study
-from training.config import Config
 
 RUNS = [name for name in NAMES if not isinstance(get_study(name), Measurement)]
 

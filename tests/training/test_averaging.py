@@ -17,11 +17,12 @@ import train_cifar10
 from errors import InputError
 from inference.logits import evaluate_net
 from inference.trained import load_trained
+from records.checkpoints import find
+from records.config import make_config
 from training import run
 from training.averaging import Average
-from training.checkpoints import find
-from training.config import make_config
 from training.distributed import Workers
+from training.epoch import StoppedError
 from training.optimisation import make_trainer, train_step
 from weights.parameters import named_parameters
 
@@ -101,7 +102,7 @@ def _tiny(monkeypatch):
 def test_stopped_and_resumed_it_is_the_same_to_the_bit(tmp_path, averaged, monkeypatch):
     with monkeypatch.context() as patch:
         stop_after(patch, 8)  # in the second epoch, after a validation
-        with pytest.raises(train_cifar10.StoppedError):
+        with pytest.raises(StoppedError):
             test_resume.start(tmp_path, *FLAGS)
     resume(tmp_path / "run")
     assert_same(tmp_path / "run", averaged[0])

@@ -19,8 +19,8 @@ import pytest
 
 import launch
 from errors import InputError
+from records.checkpoints import newest
 from training import membership
-from training.checkpoints import newest
 from training.distributed import Workers
 
 ROOT = Path(__file__).resolve().parents[2]

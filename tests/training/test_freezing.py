@@ -13,7 +13,7 @@ import compiler
 import models
 import train_cifar10
 from errors import InputError
-from training.config import make_config
+from records.config import make_config
 from training.distributed import Workers
 from training.freezing import freeze
 from training.optimisation import make_trainer, train_step

@@ -13,7 +13,7 @@ from mxnet.gluon import nn
 
 import compiler
 from models import get_model, initialize
-from training.config import make_config
+from records.config import make_config
 from training.distributed import Workers
 from training.optimisation import make_schedule, make_trainer, prepare_amp, train_step
 from utils import Normaliser
@@ -204,9 +204,10 @@ from mxnet.contrib import amp
 amp.init(target_precision_ops=[], conditional_fp32_ops=[], fp32_ops=[])
 import numpy as np
 import test_optimisation as t
-from training.optimisation import loss_scale_state, make_trainer, set_loss_scale_state
+from training.optimisation import make_trainer
+from training.state import State
 from training.distributed import Workers
-from training.config import make_config
+from records.config import make_config
 expected, _ = t.run_steps(clip_grad=0.05)
 for accumulate in (1, 2):
     found, _ = t.run_steps(amp=True, clip_grad=0.05, accumulate=accumulate)
@@ -220,7 +221,7 @@ t.run_steps(net=net, trainer=trainer, steps=1, amp=True)
 assert (net[2].weight.data().asnumpy() == before).all(), "a step with an overflow was taken"
 assert trainer._amp_loss_scaler._next_loss_scale == 2.0**15
 again = make_trainer(t.net_without_batch_norm(t.ONE), config, t.ONE, Workers("device"))
-set_loss_scale_state(again, loss_scale_state(trainer))
+State(net, again).loss_scale = State(net, trainer).loss_scale
 assert vars(again._amp_loss_scaler) == vars(trainer._amp_loss_scaler)
 """
 

@@ -8,7 +8,7 @@ import pytest
 
 from training import pace
 from training.pace import Pace, duration
-from training.run_folder import LOG
+from utils import LOG
 
 
 @pytest.mark.parametrize(

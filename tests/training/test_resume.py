@@ -21,11 +21,13 @@ from errors import InputError
 from figures.summary import read_run
 from inference.logits import evaluate_net
 from inference.trained import load_trained
+from records.checkpoints import find
+from records.flags import parse_args
 from training import run
-from training.checkpoints import find
 from training.distributed import Workers
-from training.flags import parse_args
+from training.epoch import StoppedError
 from training.resumption import identity
+from training.train import train
 from weights.params_file import read_params
 
 # Dropout, mixup and an uneven number of images a batch: everything that is drawn is drawn.
@@ -44,11 +46,11 @@ def _tiny(monkeypatch):
 
 def start(folder, *flags, name="run"):
     config = parse_args([*FLAGS, "--run-dir", str(folder), "--name", name, *flags])
-    return train_cifar10.train(config)
+    return train(config)
 
 
 def resume(folder, *flags):
-    return train_cifar10.train(parse_args(["--resume", str(folder), *flags]))
+    return train(parse_args(["--resume", str(folder), *flags]))
 
 
 def metrics(folder):
@@ -81,7 +83,7 @@ def stop_after(monkeypatch, steps):
             self.asked += 1
             return signal.SIGTERM if self.asked >= steps else 0
 
-    monkeypatch.setattr(train_cifar10, "StopSignals", Signals)
+    monkeypatch.setattr("training.train.StopSignals", Signals)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +110,7 @@ def assert_same(folder, undisturbed):
 
 def test_the_same_settings_read_from_a_runs_config_give_the_same_bits(tmp_path, undisturbed):
     recipe = ["--preset", str(undisturbed[0] / "config.json"), "--run-dir", str(tmp_path)]
-    train_cifar10.train(parse_args([*recipe, "--name", "again"]))
+    train(parse_args([*recipe, "--name", "again"]))
     assert_same(tmp_path / "again", undisturbed[0])
     described = json.loads((tmp_path / "again" / "config.json").read_text())
     assert described["config"]["preset"] == recipe[1]
@@ -118,12 +120,12 @@ def test_the_same_settings_read_from_a_runs_config_give_the_same_bits(tmp_path, 
 def test_stopped_at_every_kind_of_step(tmp_path, undisturbed, monkeypatch):
     folder = tmp_path / "run"
     stop_after(monkeypatch, 1)
-    with pytest.raises(train_cifar10.StoppedError) as stopped:
+    with pytest.raises(StoppedError) as stopped:
         start(tmp_path)
     assert stopped.value.exit_code == 143
     for steps in (1, 3, 1, 4, 2):  # within an epoch, at its last step, and just after it
         stop_after(monkeypatch, steps)
-        with pytest.raises(train_cifar10.StoppedError):
+        with pytest.raises(StoppedError):
             resume(folder)
     monkeypatch.undo()
     monkeypatch.setattr(run, "get_dataset", tiny_shapes)
@@ -138,7 +140,7 @@ def test_mixed_precision_resumes_to_the_bit(tmp_path, monkeypatch):
     flags = ["--amp", "--dropout", "0", "--epochs", "1"]
     start(tmp_path, *flags, name="whole")
     stop_after(monkeypatch, 2)
-    with pytest.raises(train_cifar10.StoppedError):
+    with pytest.raises(StoppedError):
         start(tmp_path, *flags)
     monkeypatch.undo()
     monkeypatch.setattr(run, "get_dataset", tiny_shapes)
@@ -180,7 +182,7 @@ def test_a_tenth_is_held_out_unless_said_otherwise_and_the_number_is_kept(tmp_pa
         parse_args([*FLAGS, "--run-dir", str(tmp_path), "--name", "run", "--epochs", "1"]),
         val_size=None,
     )
-    train_cifar10.train(config)
+    train(config)
     described = json.loads((tmp_path / "run" / "config.json").read_text())
     assert described["config"]["val_size"] == described["data"]["val"] == 16
     assert resume(tmp_path / "run", "--val-size", "16")["epochs"] == 1
@@ -219,7 +221,7 @@ def test_results_are_of_the_last_epoch_and_of_the_weights_beside_them(
     folder = tmp_path / "run"
     shutil.copytree(undisturbed[0], folder)
     stop_after(monkeypatch, 1)
-    with pytest.raises(train_cifar10.StoppedError):
+    with pytest.raises(StoppedError):
         resume(folder, "--epochs", "5", "--lr-schedule", "cosine")
     assert not (folder / "results.json").exists()
     # As a run that was killed left it when results outlived a resume.
@@ -251,14 +253,14 @@ def test_a_run_whose_folder_is_gone_ends_at_the_next_write(tmp_path, monkeypatch
 
 def test_it_goes_on_in_another_place_and_on_another_device(tmp_path, undisturbed, monkeypatch):
     stop_after(monkeypatch, 2)
-    with pytest.raises(train_cifar10.StoppedError):
+    with pytest.raises(StoppedError):
         start(tmp_path / "here")
     folder = tmp_path / "there" / "moved"
     (tmp_path / "here" / "run").rename(tmp_path / "moved")
     folder.parent.mkdir()
     (tmp_path / "moved").rename(folder)
     place = ["--run-dir", str(folder.parent), "--name", "moved", "--ctx", "cpu", "--gpus", "1"]
-    with pytest.raises(train_cifar10.StoppedError):
+    with pytest.raises(StoppedError):
         resume(folder, *place)
     monkeypatch.undo()
     monkeypatch.setattr(run, "get_dataset", tiny_shapes)
@@ -330,6 +332,6 @@ def test_divergence_ends_the_run_with_advice(tmp_path, flags, told, capsys, monk
 
 
 def test_a_net_that_is_only_wrong_when_validated_has_diverged_too(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(train_cifar10, "evaluate_net", lambda *_: {"loss": float("nan")})
+    monkeypatch.setattr("training.train.evaluate_net", lambda *_: {"loss": float("nan")})
     assert train_cifar10.main([*FLAGS, "--run-dir", str(tmp_path), "--name", "run"]) == 3
     assert "the loss on 40 held-out images is nan" in capsys.readouterr().err

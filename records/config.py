@@ -2,7 +2,7 @@
 
 Precedence, weakest first: the defaults of :class:`Config`, the preset, the flags given. Without
 ``--preset`` the model's family chooses it: the DenseNet paper's recipe for DenseNets, the
-stochastic-depth paper's for everything else. `training.flags` reads the command line.
+stochastic-depth paper's for everything else. `records.flags` reads the command line.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Iterable, Mapping
 
 from errors import InputError, nearest
-from training.recipes import default_preset, is_densenet, read_recipe
+from records.recipes import default_preset, is_densenet, read_recipe
 
 # Passed on to `models.get_model` where they are set.
 MODEL_OPTIONS = (

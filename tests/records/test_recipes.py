@@ -10,8 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from errors import InputError
-from training.config import Config, make_config
-from training.flags import parse_args
+from records.config import Config, make_config
+from records.flags import parse_args
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from errors import InputError
-from training.run_folder import LOG, RunFolder, describe_environment, log_to_screen
+from records.run_folder import RunFolder, describe_environment, log_to_screen
+from utils import LOG
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def test_nor_is_a_folder_with_anything_else(tmp_path):
 
 def test_a_second_process_is_refused_and_told_who_writes(folder):
     code = (
-        "import sys; from pathlib import Path; from training.run_folder import RunFolder\n"
+        "import sys; from pathlib import Path; from records.run_folder import RunFolder\n"
         "RunFolder.resume(Path(sys.argv[1]))"
     )
     done = subprocess.run(
@@ -50,7 +51,7 @@ def test_a_second_process_is_refused_and_told_who_writes(folder):
 def test_a_killed_process_leaves_no_lock(tmp_path):
     code = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from training.run_folder import RunFolder\n"
+        "from records.run_folder import RunFolder\n"
         "RunFolder.create(Path(sys.argv[1])).write_config({})\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Mapping, NamedTuple
 
 from errors import InputError, nearest
-from training.run_folder import read_json
+from records.run_folder import read_json
 
 # What the recipe of one run does not say of another: where it came from, and where it went.
 OWN = ("preset", "name", "run_dir", "resume")

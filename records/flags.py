@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Mapping, Sequence
 
 from errors import InputError, Parser
-from training.config import PLACE, RESUMABLE, Config, make_config, yes_no
-from training.recipes import PRESETS
-from training.run_folder import read_config
+from records.config import PLACE, RESUMABLE, Config, make_config, yes_no
+from records.recipes import PRESETS
+from records.run_folder import read_config
 
 # By the field that each begins with: title and explanation.
 _GROUPS = {

@@ -17,8 +17,8 @@ import train_cifar10
 from datasets.folder import write_folder
 from errors import InputError
 from inference.trained import load_trained
+from records.checkpoints import find
 from training import run
-from training.checkpoints import find
 from weights.parameters import named_parameters, save_parameters
 
 CLASSES = ["circle", "square", "triangle"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 import models
-from training import naming
-from training.config import make_config
-from training.naming import net_title, new_folder
-from training.run_folder import RunFolder
+from records import naming
+from records.config import make_config
+from records.naming import net_title, new_folder
+from records.run_folder import RunFolder
 
 TITLES = [
     ({"model": "densenet"}, "DenseNet-BC-100, k=12"),

@@ -21,79 +21,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Mapping
 
-from runtime import mx
-
 import numpy as np
 
 from errors import InputError
 from utils import one_line, sha256, sync_folder, to_json, write_synced
-from weights.parameters import current_value, is_moving, named_parameters, save_arrays
+from weights.parameters import save_arrays
 from weights.params_file import MAX_BYTES, read_params
 
 _FILES = ("net.params", "best.params", "state.params")
 _MAX_MANIFEST = 64 * 2**20
 _NAME = re.compile(r"epoch-\d{5,}-step-\d{6,}")
-
-
-def optimizer_state(net: Any, trainer: Any, average: Any = None) -> dict[str, Any]:
-    """Return momentum, what each of several devices has to itself, and the moving average.
-
-    Trainer.save_states would pickle the optimizer, so the updater's arrays are read directly.
-    """
-    index = {parameter.name: number for number, parameter in enumerate(trainer._params)}
-    arrays = {}
-    for name, parameter in named_parameters(net).items():
-        momentum = trainer._updaters[0].states.get(index[parameter.name])
-        if momentum is not None:
-            arrays[f"momentum/{name}"] = momentum
-        copies = parameter.list_data()
-        if is_moving(parameter) and len(copies) > 1:
-            arrays.update({f"device{n}/{name}": copy for n, copy in enumerate(copies)})
-    for name, parameter in named_parameters(average).items() if average else ():
-        copies = parameter.list_data() if is_moving(parameter) else parameter.list_data()[:1]
-        arrays.update({f"average{n}/{name}": copy for n, copy in enumerate(copies)})
-    return arrays
-
-
-def set_optimizer_state(
-    net: Any,
-    trainer: Any,
-    arrays: Mapping[str, np.ndarray],
-    source: object,
-    average: Any = None,
-) -> None:
-    """Give a net's trainer, and its average, what `optimizer_state` returned.
-
-    Raises
-    ------
-    InputError
-        If an entry does not belong to the net on these devices, or has another shape.
-    """
-    parameters = {
-        "": named_parameters(net),
-        "average": named_parameters(average) if average else {},
-    }
-    index = {parameter.name: number for number, parameter in enumerate(trainer._params)}
-    for key, value in arrays.items():
-        place, _, name = key.partition("/")
-        kind = place.rstrip("0123456789")
-        parameter = parameters["average" if kind == "average" else ""].get(name)
-        devices = parameter.list_data() if parameter is not None else []
-        known = [
-            "momentum",
-            *(f"{k}{n}" for k in ("device", "average") for n in range(len(devices))),
-        ]
-        if parameter is None or place not in known or parameter.shape != value.shape:
-            raise InputError(f"{source} does not fit the net and its devices: {key} {value.shape}")
-        if place == "momentum":
-            for updater, copy in zip(trainer._updaters, devices):
-                number = index[parameter.name]
-                updater.states[number] = mx.nd.array(value, copy.context, dtype=value.dtype)
-                updater.states_synced[number] = True
-        elif is_moving(parameter):
-            devices[int(place[len(kind) :])][:] = mx.nd.array(value)
-        else:  # a weight's average, the same on all devices
-            parameter.set_data(mx.nd.array(value))
 
 
 @dataclass
@@ -220,25 +157,22 @@ class Checkpoints:
 
     def save(
         self,
-        net: Any,
-        trainer: Any,
+        net: Mapping[str, Any],
+        state: Mapping[str, Any],
         progress: Mapping[str, Any],
-        best: bool = False,
-        average: Any = None,
+        best: Mapping[str, Any] | None = None,
     ) -> Path:
         """Write a checkpoint, then drop all but it and the one before it.
 
         Parameters
         ----------
-        net, trainer : gluon.Block, gluon.Trainer
-            Their state is saved.
+        net, state : mapping of str to mxnet.nd.NDArray
+            What becomes ``net.params`` and ``state.params``.
         progress : mapping
             What else the next step depends on, in a form that JSON can hold; ``epoch`` and
             ``step`` are the place in the run.
-        best : bool
-            Whether the net as it is, or its average, becomes ``best.params``.
-        average : gluon.Block, optional
-            The net that holds the moving average.
+        best : mapping of str to mxnet.nd.NDArray, optional
+            What becomes ``best.params``; that of the checkpoint before if omitted, or the net.
 
         Returns
         -------
@@ -250,7 +184,7 @@ class Checkpoints:
         InputError
             If it cannot be written; the existing checkpoints stay as they are.
         FloatingPointError
-            If a parameter is not finite.
+            If a number is not finite.
         """
         path = self.folder / f"epoch-{progress['epoch']:05d}-step-{progress['step']:06d}"
         if path == self.newest:
@@ -260,15 +194,14 @@ class Checkpoints:
             shutil.rmtree(side, ignore_errors=True)
             self.folder.mkdir(exist_ok=True)  # but not its parent: a run that is gone stays so
             side.mkdir()
-            state = optimizer_state(net, trainer, average)
             files = {
-                "net.params": save_arrays(side / "net.params", _values(net)),
+                "net.params": save_arrays(side / "net.params", net),
                 "state.params": save_arrays(side / "state.params", state),
+                "best.params": self._best,
             }
             _check_finite(files, side)
-            files["best.params"] = self._best
-            if best or not self._best:
-                files["best.params"] = save_arrays(side / "best.params", _values(average or net))
+            if best is not None or not self._best:
+                files["best.params"] = save_arrays(side / "best.params", best or net)
             else:
                 write_synced(side / "best.params", self._best)
             manifest: dict[str, Any] = {"progress": dict(progress), "files": {}}
@@ -289,12 +222,8 @@ class Checkpoints:
         return path
 
 
-def _values(net: Any) -> dict[str, Any]:
-    return {name: current_value(parameter) for name, parameter in named_parameters(net).items()}
-
-
 def _check_finite(files: Mapping[str, bytes], source: Path) -> None:
-    for file, data in files.items():
-        for name, value in read_params(data, source / file).items():
+    for file in ("net.params", "state.params"):
+        for name, value in read_params(files[file], source / file).items():
             if not np.isfinite(value).all():
                 raise FloatingPointError(f"{name} is not finite")

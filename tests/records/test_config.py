@@ -10,10 +10,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from errors import InputError
-from training import config
-from training.config import Config, make_config
-from training.flags import make_parser, parse_args
-from training.recipes import PRESETS
+from records import config
+from records.config import Config, make_config
+from records.flags import make_parser, parse_args
+from records.recipes import PRESETS
 
 
 def test_a_flag_wins_over_the_preset_and_the_preset_over_the_defaults():

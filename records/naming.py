@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import models
-from training.config import Config
+from records.config import Config
 from utils import one_line
 
 # Options of a net: what a title calls them, and the values that it leaves out.

@@ -11,10 +11,10 @@ from test_old_checkpoints import write_old
 from tiny_train import tiny_shapes
 
 import models
-from inference.sources import open_weights
+from inference.initial import open_weights
+from records.checkpoints import find, read_checkpoint
+from records.config import make_config
 from training import run
-from training.checkpoints import find, read_checkpoint
-from training.config import make_config
 from training.distributed import Workers
 from weights.parameters import named_parameters, save_parameters
 from weights.params_file import read_params
