@@ -14,7 +14,7 @@ from .fuse import fuse
 from .graph import Graph
 from .processor import ONEDNN
 from .rewrite import Rewriter
-from .rules import NAMES, RULES
+from .rules import NAMES, rule_of
 
 # Graphs that a block keeps, each with memory of its own: for so many shapes of images.
 KEPT = 8
@@ -170,7 +170,7 @@ class Compiled:
 
 def rewrite(plain, training, bfloat16, without, learnt):
     """Return the `Rewriter` that has made a new graph of a plain one."""
-    rewriter = Rewriter(plain, RULES, training, bfloat16, without, learnt)
+    rewriter = Rewriter(plain, rule_of, training, bfloat16, without, learnt)
     if "fuse" not in without:
         rewriter.taken["fuse"] += fuse(rewriter.graph)
     return rewriter

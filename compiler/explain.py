@@ -10,7 +10,7 @@ from .channels import BLOCK
 from .compiled import check_rules, rewrite
 from .fuse import ONEDNN
 from .graph import Graph
-from .rules import RULES
+from .rules import rule_of
 
 
 class Report:
@@ -32,7 +32,8 @@ class Report:
 
     def __init__(self, rewriter):
         self.taken, self.left, self.graph = rewriter.taken, dict(rewriter.left), rewriter.graph
-        unknown = [n.op for n in rewriter.plain.nodes if n.op not in RULES and n.op != "null"]
+        nodes = (node for node in rewriter.plain.nodes if node.op != "null")
+        unknown = [node.op for node in nodes if rule_of(node)[1] is None]
         if unknown:
             self.left["(no rule)"] = collections.Counter(unknown)
         images = [v for node in self.graph.needed() for v in node.outputs if v.parts]

@@ -46,8 +46,8 @@ class Rewriter:
     ----------
     plain : Graph
         With shapes.
-    rules : dict of str to (str, callable)
-        By operator: a name, and what returns a Tensor or the reason why there is none.
+    rule_of : callable
+        Given a node: a rule's name, and what returns a Tensor or the reason why there is none.
     training : bool
         Whether for training: BatchNorm over padded channels then differs.
     half : bool, default False
@@ -73,7 +73,7 @@ class Rewriter:
         By rule: why operators were left alone, and how often.
     """
 
-    def __init__(self, plain, rules, training, half=False, without=(), learnt=()):
+    def __init__(self, plain, rule_of, training, half=False, without=(), learnt=()):
         self.plain, self.training, self.half, self.without = plain, training, half, without
         self.graph, self.differs, self.learnt = Graph(plain.attrs), False, learnt
         self.moves, self.trusted = {}, []
@@ -82,7 +82,7 @@ class Rewriter:
         self.always_learnt = _always_learnt(plain)
         for node in plain.nodes:
             inputs = [made[value] for value in node.inputs]
-            tensor = self._apply(rules, node, inputs)
+            tensor = self._apply(*rule_of(node), node, inputs)
             if tensor is None:
                 again = self.graph.repeat(node, *map(self.as_plain, inputs))
                 made.update(zip(node.outputs, map(Tensor, again.outputs)))
@@ -90,10 +90,9 @@ class Rewriter:
                 made[node.outputs[0]] = tensor
         self.graph.heads = [self._moving(self.as_plain(made[head]), head) for head in plain.heads]
 
-    def _apply(self, rules, node, inputs):
-        if node.op not in rules:
+    def _apply(self, name, rule, node, inputs):
+        if rule is None:
             return None
-        name, rule = rules[node.op]
         if name in self.without:
             result = "switched off"
         elif any(value.dtype != np.float32 for value in (*node.inputs, node.outputs[0])):

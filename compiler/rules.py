@@ -173,9 +173,7 @@ def average(rewriter, node, x):
     """
     shape = node.inputs[0].shape
     if node.op == "Pooling":
-        if not (node.get("global_pool", False) and _is_nchw(node)):
-            return elementwise(rewriter, node, x)
-        if node.get("pool_type", "max") != "avg" or len(shape) != 4:
+        if node.get("pool_type", "max") != "avg" or not _is_nchw(node):
             return "of another kind"
     elif node.get("axis") not in ((2, 3), (-2, -1)) or node.get("exclude", False):
         return "over other axes"
@@ -206,9 +204,7 @@ def scale(rewriter, node, x, factor):
 
     The gradient of broadcasting sums element by element, in five times the time.
     """
-    shape, other = (value.shape for value in node.inputs)
-    if len(shape) != 4 or other != (*shape[:2], 1, 1) or other == shape:
-        return elementwise(rewriter, node, x, factor)
+    shape = node.inputs[0].shape
     row = rewriter.add("_ones", shape=(1, shape[2] * shape[3]), dtype="float32")
     column = rewriter.add("Reshape", rewriter.as_plain(factor), shape=(-1, 1))
     spread = rewriter.add("Reshape", rewriter.add("dot", column, row), shape=(-1, *shape[1:]))
@@ -248,5 +244,19 @@ RULES = {
         ("elementwise", elementwise),
     ),
 }
+
+
+def rule_of(node):
+    """Return the name of the rule for a node, and the rule; it is None if there is none."""
+    name, rule = RULES.get(node.op, ("", None))
+    if node.op == "Pooling" and not node.get("global_pool", False):
+        rule = elementwise
+    if node.op == "broadcast_mul":
+        shape, other = (value.shape for value in node.inputs)
+        if len(shape) != 4 or other != (*shape[:2], 1, 1) or other == shape:
+            rule = elementwise
+    return ("elementwise" if rule is elementwise else name), rule
+
+
 # What `without` may hold: rules, parts of them, and the pass after them.
 NAMES = {*(name for name, _ in RULES.values()), "split", "pack", "fuse"}

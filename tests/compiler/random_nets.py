@@ -1,33 +1,19 @@
-"""Small random nets, and how far a form of a net is from the plain one in float64.
+"""Small random nets.
 
-python tests/compiler/random_nets.py 0 300      # seeds; prints each net that is wrong
+python tests/compiler/random_nets.py 0 300      # seeds; prints each net that is compiled wrong
 """
 
 from __future__ import annotations
 
-import importlib
-import os
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-try:
-    from runtime import mx
-except ImportError:  # a project that has taken the compiler alone
-    import mxnet as mx
+# Before MXNet, which it prepares this process for.
+from oracle import check, compiler  # isort: skip
 
 import numpy as np
-from mxnet import autograd
 from mxnet.gluon import nn, rnn
 
-compiler = importlib.import_module(os.environ.get("COMPILER", "compiler"))
-
 WIDTHS = (4, 5, 8, 12, 16, 16, 20, 24, 32, 32, 48)
-# Float32 rounds to 1e-5 here. Where a ReLU's input is within that of zero it may fall on either
-# side, so gradients are compared under several seeds of images, and the best counts: a wrong
-# gradient is wrong under all.
-TOLERANCE = 1e-3
 KINDS = (
     *("conv", "norm", "preact", "residual", "dense", "se", "pool", "group", "twice", "fork"),
     *("constant", "split", "where", "transpose", "foreach", "squeeze"),
@@ -207,94 +193,6 @@ class RandomNet(nn.HybridBlock):
     def _input_step(self, F, x, conv, other):
         small = F.mean(conv(other), axis=(2, 3), keepdims=True)
         return F.broadcast_add(x, small)
-
-
-def observe(make, seed, dtype="float32", form=None, batch=5, inputs=1):
-    """Train a net for one step; return all that can be seen of it, by name, in float64.
-
-    Parameters
-    ----------
-    make : callable
-        Returns the net.
-    seed : int
-        Of its weights and of the images.
-    dtype : str
-    form : callable, optional
-        Changes the net before it runs, as `compiler.hybridize` does.
-    batch, inputs : int
-        Images, and how many such tensors the net takes.
-    """
-    net = make()
-    net.initialize(mx.init.Xavier())
-    rng = np.random.RandomState(seed)
-    images = [rng.randn(batch, 3, 16, 16) for _ in range(inputs)]
-    net(*map(mx.nd.array, images))  # shapes that were left open
-    for parameter in net.collect_params().values():
-        kind, values = parameter.name, rng.randn(*parameter.shape)
-        if kind.endswith(("gamma", "running_var")):
-            values = 1 + 0.2 * np.abs(values)
-        elif len(parameter.shape) > 1:
-            values *= np.sqrt(2 / np.prod(parameter.shape[1:]))
-        parameter.set_data(mx.nd.array(values.astype(np.float32)))
-    net.cast(dtype)
-    net.dtype = dtype
-    if form:
-        form(net)
-    x = [mx.nd.array(image.astype(np.float32), dtype=dtype) for image in images]
-    weights = mx.nd.array(rng.randn(batch, 7).astype(np.float32), dtype=dtype)
-    seen = {}
-    for array in x:
-        array.attach_grad()
-    if seed % 2:
-        for parameter in net.collect_params().values():
-            parameter.grad_req = "null" if parameter.grad_req == "null" else "add"
-    if seed % 3 == 1:  # passes that nothing is learnt from leave statistics as they are
-        with autograd.record():
-            net(*[array * 2 for array in x])
-        net(*[array[:1] for array in x])
-    for _ in range(1 + seed % 2):
-        with autograd.record():
-            outputs = net(*x)
-            outputs = outputs if isinstance(outputs, list) else [outputs]
-            loss = sum((output * weights).sum() for output in outputs)
-        loss.backward()
-    mx.nd.waitall()
-    seen.update({f"output {i}": output for i, output in enumerate(outputs)})
-    seen.update({f"gradient of input {i}": array.grad for i, array in enumerate(x)})
-    for name, parameter in net._collect_params_with_prefix().items():
-        if parameter.grad_req != "null":
-            seen[f"gradient of {name}"] = parameter.grad()
-        elif "running" in name:
-            seen[name] = parameter.data()
-    # Without recording, MXNet's own foreach gives other numbers from one pass to the next.
-    if not any(kind == "foreach" for kind, *_ in getattr(net, "steps", ())):
-        inferred = net(*x)
-        seen["inferred"] = inferred[0] if isinstance(inferred, list) else inferred
-    return {name: array.asnumpy().astype(np.float64) for name, array in seen.items()}
-
-
-def faults(found, expected, tolerance=TOLERANCE):
-    """Return what differs by more than a share of its size, each thing seen by itself."""
-    gradients = [np.linalg.norm(a) for name, a in expected.items() if "gradient" in name]
-    wrong = {}
-    for name, array in expected.items():
-        # A bias before BatchNorm has no gradient but rounding.
-        least = 5e-3 * max(gradients) if "gradient" in name else 1e-12
-        difference = np.linalg.norm(found[name] - array) / max(np.linalg.norm(array), least)
-        if not difference <= tolerance:
-            wrong[name] = difference
-    return wrong
-
-
-def check(make, form, seeds=range(4), tolerance=TOLERANCE, **options):
-    """Return what is wrong with a form of a net under every seed of weights and images."""
-    wrong = {}
-    for seed in seeds:
-        expected = observe(make, seed, "float64", **options)
-        wrong = faults(observe(make, seed, form=form, **options), expected, tolerance)
-        if not wrong:
-            return {}
-    return wrong
 
 
 def main():

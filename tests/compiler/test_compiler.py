@@ -1,65 +1,26 @@
-"""A compiled net is the plain one in all that can be seen of it, and Gluon's in what it does."""
+"""A compiled net is the plain one in all that can be seen; what it cannot compile, it says."""
 
 from __future__ import annotations
 
-import copy
 import functools
 import os
 import re
 import shutil
 import subprocess
 import sys
-import threading
 import warnings
 from pathlib import Path
 
-from runtime import mx
+from oracle import check, compiler, faults, observe  # isort: skip
 
 import numpy as np
 import pytest
-from mxnet import autograd, gluon
 from mxnet.gluon import nn
-from random_nets import KINDS, RandomNet, check, compiler, faults, observe
+from one_layer import Net, images, make
+from random_nets import KINDS, RandomNet
 
 HERE = Path(__file__).parent
 COMPILER = Path(str(compiler.__file__)).parent
-
-
-class Net(nn.HybridBlock):
-    """Images (N, 3, H, W) through convolution, BatchNorm, ReLU, and what a test adds."""
-
-    def __init__(self, width=12, after=lambda F, x: x):
-        super().__init__()
-        self.after = after
-        with self.name_scope():
-            self.conv = nn.Conv2D(width, 3, padding=1, in_channels=3)
-            self.norm = nn.BatchNorm(in_channels=width)
-
-    def hybrid_forward(self, F, x):
-        return self.after(F, F.relu(self.norm(self.conv(x))))
-
-
-def make(width=12, after=lambda F, x: x, form=compiler.hybridize):
-    mx.random.seed(1)
-    net = Net(width, after)
-    net.initialize()
-    form(net)
-    return net
-
-
-def images(batch=4, size=8, seed=0):
-    return mx.nd.array(np.random.RandomState(seed).randn(batch, 3, size, size))
-
-
-def learn(net, *batches):
-    with autograd.record():
-        losses = [net(x).sum() for x in batches]
-    autograd.backward(losses)
-    mx.nd.waitall()
-
-
-def means(net):
-    return net.norm.running_mean.data().asnumpy()
 
 
 @pytest.mark.parametrize("seed", range(24))
@@ -106,9 +67,6 @@ def test_nets_of_gluoncv_compute_what_they_did(name, training):
     assert zoo.difference(name, training) < 1e-5
 
 
-# ----------------------------------------------------------------------- what it cannot compile
-
-
 def test_a_shape_that_depends_on_numbers_is_told_once_and_runs_as_gluon_has_it():
     def chosen(F, x):
         return F.contrib.boolean_mask(x, F.mean(x, axis=(1, 2, 3)) > 0)
@@ -145,9 +103,9 @@ def test_what_is_not_float32_runs_as_it_is():
 
 def test_without_onednn_the_plain_graph_runs():
     code = """
-import random_nets as r
+import oracle as o, random_nets as r
 make = lambda: r.RandomNet(0)
-assert r.faults(r.observe(make, 0, form=r.compiler.hybridize), r.observe(make, 0, "float64")) == {}
+assert o.faults(o.observe(make, 0, form=o.compiler.hybridize), o.observe(make, 0, "float64")) == {}
 """
     environment = {**os.environ, "MXNET_MKLDNN_ENABLED": "0", "PYTHONPATH": str(HERE)}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
@@ -186,161 +144,6 @@ def test_a_processor_says_what_it_has(tmp_path, monkeypatch, flags, limit, bfloa
     assert (processor.has_bfloat16(), processor.block()) == (bfloat16, block)
 
 
-# ----------------------------------------------------------------------------- running statistics
-
-
-@pytest.mark.parametrize("width", [12, 16])
-def test_statistics_move_in_the_backward_pass(width):
-    plain = make(width, form=lambda net: net.hybridize())
-    compiled = make(width)
-    for net in (plain, compiled):
-        learn(net, images())
-        with autograd.record():
-            net(images(seed=1))  # nothing is learnt from it
-        mx.nd.waitall()
-    np.testing.assert_allclose(means(compiled), means(plain), rtol=1e-4, atol=1e-6)
-
-
-def test_they_move_too_once_scale_and_shift_are_frozen():
-    found = []
-    for form in (lambda net: net.hybridize(), compiler.hybridize):
-        net = make(form=form)
-        learn(net, images())
-        net.norm.collect_params(".*gamma|.*beta").setattr("grad_req", "null")
-        learn(net, images(seed=1))
-        found.append(means(net))
-    np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-6)
-
-
-def test_of_two_views_the_one_that_is_learnt_from_moves_them():
-    def views(net):
-        with autograd.record():
-            loss = (net(images(seed=1)) - net(images(seed=2)).detach()).abs().sum()
-        loss.backward()
-        mx.nd.waitall()
-        return means(net)
-
-    expected = views(make(form=lambda net: net.hybridize()))
-    np.testing.assert_allclose(views(make()), expected, rtol=1e-4, atol=1e-6)
-
-
-def test_a_layer_that_one_of_two_outputs_has_by_itself_moves_with_that_output():
-    class Heads(nn.HybridBlock):
-        def __init__(self):
-            super().__init__()
-            self.first, self.second = Net(), nn.Conv2D(12, 3, in_channels=12)
-            self.norm = nn.BatchNorm(in_channels=12)
-
-        def hybrid_forward(self, F, x):
-            x = self.first(x)
-            return x.mean(), self.norm(self.second(x)).mean()
-
-    found = []
-    for form in (lambda net: net.hybridize(), compiler.hybridize):
-        mx.random.seed(1)
-        net = Heads()
-        net.initialize()
-        form(net)
-        with autograd.record():
-            loss, _ = net(images())
-        loss.backward()
-        mx.nd.waitall()
-        found.append((means(net.first), means(net)))
-    for plain, compiled in zip(*found):
-        np.testing.assert_allclose(compiled, plain, rtol=1e-4, atol=1e-6)
-
-
-def test_every_device_has_its_own_statistics():
-    net = Net()
-    ctx = [mx.cpu(0), mx.cpu(1)]
-    net.initialize(ctx=ctx)
-    compiler.hybridize(net)
-    with autograd.record():
-        outputs = [net(images(seed=i).as_in_context(c)) for i, c in enumerate(ctx)]
-    autograd.backward(outputs)
-    mx.nd.waitall()
-    first, second = (array.asnumpy() for array in net.norm.running_mean.list_data())
-    assert np.abs(first - second).max() > 1e-3
-
-
-# ------------------------------------------------------------------------------- as Gluon has it
-
-
-def test_gluons_own_hybridize_takes_the_compiler_away():
-    net = make()
-    expected = net(images()).asnumpy()
-    assert isinstance(net._cached_op, compiler.Compiled)
-    for active in (True, False):
-        net.hybridize(active, static_alloc=True)
-        np.testing.assert_allclose(net(images()).asnumpy(), expected, rtol=1e-3, atol=1e-5)
-        assert not isinstance(net._cached_op, compiler.Compiled)
-    assert "_build_cache" not in vars(net)
-
-
-@pytest.mark.filterwarnings("ignore:register_op_hook is experimental")
-def test_an_operator_hook_hears_of_every_call():
-    net, heard = make(), []
-    net.register_op_hook(lambda name, *_: heard.append(name))
-    for _ in range(3):
-        net(images()).wait_to_read()
-    operators = [str(name) for name in heard]
-    assert len([name for name in operators if "conv" in name]) >= 3
-
-
-def test_blocks_keep_nothing_of_the_compilers_but_a_hook():
-    net, plain = make(), make(form=lambda net: net.hybridize())
-    assert set(vars(net)) - set(vars(plain)) == {"_build_cache"}
-
-
-def test_a_copy_is_a_net_of_its_own():
-    net = make()
-    again = copy.deepcopy(net)  # Gluon's cannot be copied once they have run
-    expected = net(images()).asnumpy()
-    net.conv.weight.set_data(net.conv.weight.data() * 2)
-    np.testing.assert_allclose(again(images()).asnumpy(), expected, rtol=1e-5)
-
-
-def test_of_many_shapes_the_last_few_graphs_are_kept():
-    net = make()
-    for size in range(4, 4 + 2 * compiler.compiled.KEPT):
-        net(images(size=size))
-    assert len(net._cached_op._graphs) == compiler.compiled.KEPT
-    expected = make(form=lambda net: net.hybridize())(images(size=4)).asnumpy()
-    np.testing.assert_allclose(net(images(size=4)).asnumpy(), expected, rtol=1e-3, atol=1e-5)
-
-
-def test_a_batch_of_one_is_not_taken_for_what_is_broadcast():
-    class Scaled(gluon.HybridBlock):
-        def hybrid_forward(self, F, x, scale):
-            return F.broadcast_mul(x, scale)
-
-    net = Scaled()
-    compiler.hybridize(net)
-    for batch in (1, 3):
-        x = mx.nd.random.normal(shape=(batch, 4, 5, 5))
-        scale = mx.nd.arange(4).reshape((1, 4, 1, 1))
-        np.testing.assert_array_equal(net(x, scale).asnumpy(), (x * scale).asnumpy())
-
-
-def test_threads_may_begin_at_once():
-    plain = make(form=lambda net: net.hybridize())
-    expected = [plain(images(size=size)).asnumpy() for size in range(6, 10)]
-    for _ in range(3):
-        net, found = make(), [None] * 4
-
-        def call(number, net=net, found=found):
-            found[number] = net(images(size=6 + number)).asnumpy()
-
-        net(images(size=12))  # Gluon's own cache is not to be built by several
-        threads = [threading.Thread(target=call, args=(number,)) for number in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        for one, other in zip(found, expected):
-            np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
-
-
 def test_explain_says_what_was_done_and_what_was_not():
     class Grouped(Net):
         def __init__(self):
@@ -348,13 +151,15 @@ def test_explain_says_what_was_done_and_what_was_not():
             self.grouped = nn.Conv2D(24, 3, groups=2, in_channels=24)
 
         def hybrid_forward(self, F, x):
-            return F.sigmoid(self.grouped(super().hybrid_forward(F, x)))
+            x = F.Pooling(super().hybrid_forward(F, x), kernel=(2, 2), pool_type="max")
+            return F.sigmoid(self.grouped(x))
 
     report = compiler.explain(Grouped(), (4, 3, 8, 8))
     block = compiler.channels.BLOCK
     wide = -(-24 // block) * block
     assert (report.taken["pad"], report.left["pad"]) == (1, {"in groups": 1})
-    assert report.channels == (2 * 24, 2 * wide)
+    assert (report.taken["elementwise"], report.taken["average"]) == (1, 0)  # pooling, of a part
+    assert report.channels == (3 * 24, 3 * wide)
     assert "pad              1  1× in groups" in str(report)
     assert "%net" in str(report.graph) or "%grouped" in str(report.graph)
 
@@ -365,7 +170,8 @@ def test_explain_says_what_was_done_and_what_was_not():
 def test_another_project_takes_the_folder_below_a_package(tmp_path):
     shutil.copytree(COMPILER, tmp_path / "vendor" / "compiler")
     (tmp_path / "vendor" / "__init__.py").write_text("")
-    shutil.copy(HERE / "random_nets.py", tmp_path)
+    for name in ("oracle.py", "random_nets.py"):
+        shutil.copy(HERE / name, tmp_path)
     code = """
 import sys, mxnet, random_nets as r
 assert not {"runtime", "models", "errors"} & set(sys.modules), "the project's own modules"

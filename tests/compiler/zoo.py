@@ -21,7 +21,7 @@ from runtime import gluoncv
 
 import numpy as np
 from mxnet import autograd
-from random_nets import compiler, mx
+from oracle import compiler, mx
 
 # By the shape of an input without its batch: one net of each kind.
 _KINDS = {

@@ -9,7 +9,7 @@ from runtime import mx
 
 import numpy as np
 import pytest
-from random_nets import check, faults, observe
+from oracle import check, faults, observe
 from small_nets import SMALL, backward, build, images, relative, statistics
 
 import compiler

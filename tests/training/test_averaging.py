@@ -6,9 +6,9 @@ from runtime import mx
 
 import numpy as np
 import pytest
-import test_resume
+import stopped_runs
+from stopped_runs import assert_same, resume, stop_after
 from test_optimisation import NORMALISER
-from test_resume import assert_same, resume, stop_after
 from tiny_train import tiny_shapes
 
 import compiler
@@ -90,7 +90,7 @@ def averaged(tmp_path_factory):
     folder = tmp_path_factory.mktemp("averaged")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "get_dataset", tiny_shapes)
-        results = test_resume.start(folder, *FLAGS)
+        results = stopped_runs.start(folder, *FLAGS)
     return folder / "run", results
 
 
@@ -103,7 +103,7 @@ def test_stopped_and_resumed_it_is_the_same_to_the_bit(tmp_path, averaged, monke
     with monkeypatch.context() as patch:
         stop_after(patch, 8)  # in the second epoch, after a validation
         with pytest.raises(StoppedError):
-            test_resume.start(tmp_path, *FLAGS)
+            stopped_runs.start(tmp_path, *FLAGS)
     resume(tmp_path / "run")
     assert_same(tmp_path / "run", averaged[0])
     with pytest.raises(InputError, match=r"keeps its settings; drop --ema 0\.5"):
@@ -116,7 +116,7 @@ def test_it_is_what_counts_and_the_net_in_training_is_as_without_it(tmp_path, av
     trained, test = load_trained(folder), tiny_shapes("shapes").test
     measured = evaluate_net(trained.net, test, trained.normaliser, ONE)
     assert measured["loss"] == pytest.approx(results["test_loss_best"], rel=1e-5)
-    test_resume.start(tmp_path, *FLAGS[2:])
+    stopped_runs.start(tmp_path, *FLAGS[2:])
     plain = find(tmp_path / "run")
     assert plain.files["net.params"] == find(folder).files["net.params"]
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import shutil
-import signal
 from pathlib import Path
 
 from runtime import mx
 
-import numpy as np
 import pytest
+from stopped_runs import FLAGS, assert_same, metrics, resume, start, stop_after
 from tiny_train import tiny_shapes
 
 import train_cifar10
@@ -21,69 +19,19 @@ from errors import InputError
 from figures.summary import read_run
 from inference.logits import evaluate_net
 from inference.trained import load_trained
-from records.checkpoints import find
 from records.flags import parse_args
 from training import run
 from training.distributed import Workers
 from training.epoch import StoppedError
 from training.resumption import identity
 from training.train import train
-from weights.params_file import read_params
 
-# Dropout, mixup and an uneven number of images a batch: everything that is drawn is drawn.
-FLAGS = [
-    *("--dataset", "shapes", "--model", "densenet_bc40_k16", "--depth", "16", "--epochs", "3"),
-    *("--batch-size", "24", "--val-size", "40", "--dropout", "0.2", "--mixup", "0.4"),
-    *("--augment-off-epochs", "1", "--lr-schedule", "cosine", "--ctx", "cpu"),
-]
 OLD_RUNS = Path(__file__).parent / "old_runs"
 
 
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch):
     monkeypatch.setattr(run, "get_dataset", tiny_shapes)
-
-
-def start(folder, *flags, name="run"):
-    config = parse_args([*FLAGS, "--run-dir", str(folder), "--name", name, *flags])
-    return train(config)
-
-
-def resume(folder, *flags):
-    return train(parse_args(["--resume", str(folder), *flags]))
-
-
-def metrics(folder):
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    with open(folder / "metrics.csv", newline="") as table:
-        rows = [
-            {k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(table)
-        ]
-    assert rows == lines
-    return [
-        {k: v for k, v in line.items() if not k.endswith(("_seconds", "_second"))} for line in lines
-    ]
-
-
-def stop_after(monkeypatch, steps):
-    """Let a signal arrive after so many steps of the coming process."""
-
-    class Signals:
-        def __init__(self):
-            self.asked = 0
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *error):
-            pass
-
-        @property
-        def received(self):
-            self.asked += 1
-            return signal.SIGTERM if self.asked >= steps else 0
-
-    monkeypatch.setattr("training.train.StopSignals", Signals)
 
 
 @pytest.fixture(scope="module")
@@ -94,18 +42,6 @@ def undisturbed(tmp_path_factory):
     results = start(folder)
     patch.undo()
     return folder / "run", results
-
-
-def exported(folder):
-    path = folder / "export" / "model-0000.params"
-    return read_params(path.read_bytes(), path).values()
-
-
-def assert_same(folder, undisturbed):
-    assert find(folder).files == find(undisturbed).files
-    assert metrics(folder) == metrics(undisturbed)
-    for one, other in zip(exported(folder), exported(undisturbed)):
-        np.testing.assert_array_equal(one, other)
 
 
 def test_the_same_settings_read_from_a_runs_config_give_the_same_bits(tmp_path, undisturbed):

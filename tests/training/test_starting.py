@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 from exported import train_run
-from test_resume import assert_same, resume, stop_after
+from stopped_runs import assert_same, resume, stop_after
 from tiny_train import tiny_shapes
 
 import datasets

@@ -1,0 +1,75 @@
+"""Runs that are stopped and resumed in a test, and whether two are the same to the bit."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+
+import numpy as np
+
+from records.checkpoints import find
+from records.flags import parse_args
+from training.train import train
+from weights.params_file import read_params
+
+# Dropout, mixup and an uneven number of images a batch: everything that is drawn is drawn.
+FLAGS = [
+    *("--dataset", "shapes", "--model", "densenet_bc40_k16", "--depth", "16", "--epochs", "3"),
+    *("--batch-size", "24", "--val-size", "40", "--dropout", "0.2", "--mixup", "0.4"),
+    *("--augment-off-epochs", "1", "--lr-schedule", "cosine", "--ctx", "cpu"),
+]
+
+
+def start(folder, *flags, name="run"):
+    config = parse_args([*FLAGS, "--run-dir", str(folder), "--name", name, *flags])
+    return train(config)
+
+
+def resume(folder, *flags):
+    return train(parse_args(["--resume", str(folder), *flags]))
+
+
+def metrics(folder):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    with open(folder / "metrics.csv", newline="") as table:
+        rows = [
+            {k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(table)
+        ]
+    assert rows == lines
+    return [
+        {k: v for k, v in line.items() if not k.endswith(("_seconds", "_second"))} for line in lines
+    ]
+
+
+def stop_after(monkeypatch, steps):
+    """Let a signal arrive after so many steps of the coming process."""
+
+    class Signals:
+        def __init__(self):
+            self.asked = 0
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        @property
+        def received(self):
+            self.asked += 1
+            return signal.SIGTERM if self.asked >= steps else 0
+
+    monkeypatch.setattr("training.train.StopSignals", Signals)
+
+
+def exported(folder):
+    path = folder / "export" / "model-0000.params"
+    return read_params(path.read_bytes(), path).values()
+
+
+def assert_same(folder, undisturbed):
+    assert find(folder).files == find(undisturbed).files
+    assert metrics(folder) == metrics(undisturbed)
+    for one, other in zip(exported(folder), exported(undisturbed)):
+        np.testing.assert_array_equal(one, other)
