@@ -93,7 +93,8 @@ def _gluon_training(net: Any, batch: int) -> Callable[[], None]:
     import models
     from records.config import make_config
     from training.distributed import Workers
-    from training.optimisation import make_trainer, train_step
+    from training.step import train_step
+    from training.trainer import make_trainer
     from utils import Normaliser
 
     config = make_config(model="densenet", batch_size=batch, lr=0.001)

@@ -21,7 +21,8 @@ from models.layers import BNReLU, conv, dense
 from models.resnet import group_layers
 from records.config import make_config
 from training.distributed import Workers
-from training.optimisation import make_trainer, train_step
+from training.step import train_step
+from training.trainer import make_trainer
 from utils import Normaliser, to_device
 
 

@@ -59,8 +59,8 @@ def measure(config: Config) -> float:
 
     import models
     from training.distributed import Workers
-    from training.optimisation import train_step
     from training.run import build
+    from training.step import train_step
 
     config = dataclasses.replace(
         config, dataset="shapes", data_dir=None, train_size=0, val_size=0, init_from=None

@@ -10,12 +10,14 @@ from typing import Any, Callable, Mapping, Sequence
 
 from runtime import mx
 
+import numpy as np
+
 import models
-from training.optimisation import train_step
 from training.pace import Pace, duration
 from training.run import DivergedError, Run, augmentation_of
 from training.signals import StopSignals
 from training.state import Progress
+from training.step import train_step
 from utils import LOG, seed_step
 
 
@@ -123,21 +125,7 @@ def train_one_epoch(
     begin = first + progress.step
     with closing(loader.epoch(progress.epoch, progress.step)) as batches:
         for step, (images, targets) in enumerate(batches, begin):
-            run.trainer.set_learning_rate(run.schedule(step))
-            models.draw_gates(run.net, config.seed, step)
-            seed_step(config.seed, step, run.workers.rank)
-            sums = train_step(
-                run.net,
-                run.trainer,
-                images,
-                targets,
-                run.data.normaliser,
-                run.ctx,
-                config,
-                after_inference=step == begin,
-            )
-            if run.average:
-                run.average.update(step)
+            sums = _take_step(run, step, images, targets, after_inference=step == begin)
             minutes = (time.monotonic() - last_save) / 60
             due = 0 < config.checkpoint_minutes <= minutes and run.workers.rank == 0
             stopping, saving = metrics.add(sums, (float(stop.received), float(due)))
@@ -154,6 +142,20 @@ def train_one_epoch(
             if progress.step and (step + 1 - first) % config.log_interval == 0:
                 _log_step(run, progress, pace)
     metrics.drain()
+
+
+def _take_step(
+    run: Run, step: int, images: np.ndarray, targets: np.ndarray, after_inference: bool
+) -> Any:
+    """Take one step, and the moving average's; see `training.step.train_step`."""
+    run.trainer.set_learning_rate(run.schedule(step))
+    models.draw_gates(run.net, run.config.seed, step)
+    seed_step(run.config.seed, step, run.workers.rank)
+    batch = (images, targets, run.data.normaliser, run.ctx, run.config)
+    sums = train_step(run.net, run.trainer, *batch, after_inference=after_inference)
+    if run.average:
+        run.average.update(step)
+    return sums
 
 
 def _log_step(run: Run, progress: Progress, pace: Pace) -> None:

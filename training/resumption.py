@@ -9,8 +9,8 @@ from errors import InputError
 from records.checkpoints import Checkpoint, Checkpoints, newest
 from records.config import RESUMABLE, Config
 from records.run_folder import RunFolder, describe_environment
-from training.optimisation import make_schedule
 from training.run import Run
+from training.schedule import make_schedule
 from training.state import State
 from utils import LOG, Normaliser, sha256, to_json
 

@@ -21,7 +21,8 @@ from records.run_folder import describe_environment
 from training.averaging import Average
 from training.distributed import Workers
 from training.freezing import freeze, log_frozen
-from training.optimisation import make_schedule, make_trainer, prepare_amp
+from training.schedule import make_schedule
+from training.trainer import make_trainer, prepare_amp
 from utils import contexts
 
 

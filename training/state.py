@@ -16,7 +16,7 @@ import numpy as np
 from errors import InputError
 from records.checkpoints import Checkpoint, Checkpoints
 from training.distributed import Workers
-from training.optimisation import loss_scaler
+from training.trainer import loss_scaler
 from weights.parameters import current_value, is_moving, named_parameters, set_parameters
 
 _LOSS_SCALE = ("_loss_scale", "_next_loss_scale", "_unskipped")
@@ -49,7 +49,7 @@ class State:
     Parameters
     ----------
     net, trainer : gluon.Block, gluon.Trainer
-        As `training.optimisation.make_trainer` leaves them.
+        As `training.trainer.make_trainer` leaves them.
     average : gluon.Block, optional
         The net that holds the moving average.
 

@@ -24,12 +24,12 @@ from records.naming import new_folder
 from records.run_folder import RunFolder, log_to_screen
 from training.distributed import Workers
 from training.epoch import StoppedError, finish_epoch, log_epoch, train_one_epoch
-from training.optimisation import loss_scaler
 from training.pace import Pace
 from training.resumption import begin_or_resume
 from training.run import DivergedError, Run, build
 from training.signals import StopSignals
 from training.state import Progress, State
+from training.trainer import loss_scaler
 from utils import LOG, Normaliser, sha256
 from weights.parameters import set_parameters
 

@@ -10,8 +10,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
-from test_optimisation import NORMALISER, ONE, make_config, make_trainer, train_step
-from test_optimisation import net_without_batch_norm as make_net
+from test_steps import NORMALISER, ONE, make_config, make_trainer, train_step
+from test_steps import net_without_batch_norm as make_net
 from tiny_train import tiny_shapes
 
 from datasets import Augmentation, TrainLoader

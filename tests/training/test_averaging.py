@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import stopped_runs
 from stopped_runs import assert_same, resume, stop_after
-from test_optimisation import NORMALISER
+from test_steps import NORMALISER
 from tiny_train import tiny_shapes
 
 import compiler
@@ -23,7 +23,8 @@ from training import run
 from training.averaging import Average
 from training.distributed import Workers
 from training.epoch import StoppedError
-from training.optimisation import make_trainer, train_step
+from training.step import train_step
+from training.trainer import make_trainer
 from weights.parameters import named_parameters
 
 FLAGS = ["--ema", "0.8", "--gpus", "0,1", "--epochs", "2", "--depth", "10"]

@@ -7,7 +7,7 @@ from runtime import mx
 import numpy as np
 import pytest
 from small_nets import SMALL
-from test_optimisation import NORMALISER
+from test_steps import NORMALISER
 
 import compiler
 import models
@@ -16,7 +16,8 @@ from errors import InputError
 from records.config import make_config
 from training.distributed import Workers
 from training.freezing import freeze
-from training.optimisation import make_trainer, train_step
+from training.step import train_step
+from training.trainer import make_trainer
 from weights.parameters import named_parameters
 
 TWO = [mx.cpu(0), mx.cpu(1)]

@@ -13,8 +13,8 @@ from errors import InputError
 from records.checkpoints import Checkpoints, newest
 from records.config import make_config
 from training.distributed import Workers
-from training.optimisation import make_trainer
 from training.state import State
+from training.trainer import make_trainer
 from weights.parameters import named_parameters
 
 ONE, TWO = [mx.cpu()], [mx.cpu(0), mx.cpu(1)]

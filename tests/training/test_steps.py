@@ -15,7 +15,9 @@ import compiler
 from models import get_model, initialize
 from records.config import make_config
 from training.distributed import Workers
-from training.optimisation import make_schedule, make_trainer, prepare_amp, train_step
+from training.schedule import make_schedule
+from training.step import train_step
+from training.trainer import make_trainer, prepare_amp
 from utils import Normaliser
 
 NORMALISER = Normaliser((120, 120, 120), (60, 60, 60))
@@ -187,7 +189,7 @@ def test_mixed_precision_on_a_cpu_is_bfloat16_where_that_can_be(monkeypatch, has
     said = []
     monkeypatch.setattr("compiler.has_bfloat16", lambda: has)
     monkeypatch.setattr(
-        "training.optimisation.LOG.warning", lambda text, *values: said.append(text % values)
+        "training.trainer.LOG.warning", lambda text, *values: said.append(text % values)
     )
     precision = prepare_amp(make_config(amp=True, **flags), ONE)
     assert precision == ("float32" if told else "bfloat16")
@@ -203,8 +205,8 @@ from runtime import mx
 from mxnet.contrib import amp
 amp.init(target_precision_ops=[], conditional_fp32_ops=[], fp32_ops=[])
 import numpy as np
-import test_optimisation as t
-from training.optimisation import make_trainer
+import test_steps as t
+from training.trainer import make_trainer
 from training.state import State
 from training.distributed import Workers
 from records.config import make_config
