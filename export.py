@@ -17,8 +17,8 @@ import sys
 from pathlib import Path
 from typing import Sequence
 
-from exports.onnx_export import MODEL_FILE, export_onnx
-from exports.symbol_export import export_symbol
+from exports.onnx import MODEL_FILE, export_onnx
+from exports.symbol import export_symbol
 from inference.trained import load_trained
 
 

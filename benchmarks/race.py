@@ -125,7 +125,7 @@ def onnx(task: Task) -> Callable[[], Any]:
     import onnxruntime
 
     import models
-    from exports.onnx_export import export_onnx
+    from exports.onnx import export_onnx
     from utils import Normaliser
 
     net = models.get_model(task.net)

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from datasets.base import IMAGE_SHAPE
+from datasets.unpickle import read_batch
 from errors import InputError
-
-_CHILD = Path(__file__).with_name("unpickle.py")
+from sandbox import run_in_child
 
 
 def decode_python(
@@ -72,11 +68,8 @@ def decode_names(where: str, content: bytes, key: str) -> list[str]:
 
 def _load(where: str, content: bytes, *keys: str) -> tuple[list[Any], bytes]:
     """Return a file's values for keys, and the bytes of the array among them."""
-    command = [sys.executable, "-I", "-S", str(_CHILD), *keys]
-    child = subprocess.run(command, input=content, capture_output=True, check=False)
-    if child.returncode:
-        said = child.stderr.decode("utf-8", "replace").strip()
-        reason = said if child.returncode > 0 else signal.Signals(-child.returncode).name
-        raise InputError(f"{where} is not one of CIFAR's Python batches: {reason}")
-    header, _, values = child.stdout.partition(b"\n")
+    refusal = f"{where} is not one of CIFAR's Python batches"
+    limits = {"memory": 1 << 28, "memory_per_byte": 8}  # of Python alone
+    answer = run_in_child(read_batch, content, [*keys], refusal=refusal, **limits)
+    header, _, values = answer.partition(b"\n")
     return json.loads(header), values

@@ -1,9 +1,7 @@
-"""Say what is in one of CIFAR's Python batches: `pickles.py` runs this in a process of its own.
+"""Say what is in one of CIFAR's Python batches, in a child of `sandbox.run_in_child`.
 
-A pickle is a program. Here it can call nothing but the few names below, and if it still finds a way
-to take all memory or time, or to crash Python, it does so in a child with limits. Only the standard
-library is imported, so the child starts at once. Arguments are keys of the dictionary; a line of
-JSON has their values, None for absent ones, and the bytes of the last array follow it.
+A pickle is a program. Here it can call nothing but the few names below. Only the standard library
+is imported, so the child starts at once.
 """
 
 from __future__ import annotations
@@ -11,12 +9,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
-import resource
-import sys
 from typing import Any
-
-MEMORY, MEMORY_PER_BYTE = 1 << 28, 8  # bytes of address space; the second for each of the file
-SECONDS = 60
 
 
 class Type:
@@ -62,13 +55,23 @@ class Unpickler(pickle.Unpickler):
         return NAMES[asked]
 
 
-def main(keys: list[str]) -> None:
-    """Read stdin, and write to stdout what it has for the keys, which may be text or bytes."""
-    content = sys.stdin.buffer.read()
-    memory = MEMORY + MEMORY_PER_BYTE * len(content)
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+def read_batch(content: bytes, keys: list[str]) -> bytes:
+    """Return a line of JSON with a dictionary's values, then the bytes of the last array in it.
+
+    Parameters
+    ----------
+    content : bytes
+        The file.
+    keys : list of str
+        Which values; in the file their names may be text or bytes. One that is absent is null.
+
+    Raises
+    ------
+    Exception
+        Almost any, if the pickle is broken.
+    TypeError
+        If there is anything but text, numbers, lists and an array of bytes.
+    """
     pixels = b""
 
     def plain(value: Any) -> Any:
@@ -80,13 +83,6 @@ def main(keys: list[str]) -> None:
         pixels = bytes(value.values)
         return {"shape": value.shape, "order": "F" if value.by_columns is True else "C"}
 
-    try:
-        batch = Unpickler(io.BytesIO(content), encoding="bytes").load()
-        text = json.dumps([batch.get(key.encode(), batch.get(key)) for key in keys], default=plain)
-    except Exception as error:  # a broken pickle raises almost any exception
-        sys.exit(" ".join(str(error).split())[:120] or "it ends too early")
-    sys.stdout.buffer.write(text.encode() + b"\n" + pixels)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+    batch = Unpickler(io.BytesIO(content), encoding="bytes").load()
+    text = json.dumps([batch.get(key.encode(), batch.get(key)) for key in keys], default=plain)
+    return text.encode() + b"\n" + pixels

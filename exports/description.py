@@ -1,13 +1,31 @@
-"""The description that goes with an export: its classes, its input, and where it comes from."""
+"""What goes with an export: its classes, its input, and where it comes from."""
 
 from __future__ import annotations
 
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 import numpy as np
 
 from errors import InputError
 from utils import Normaliser
+
+
+class Loaded(NamedTuple):
+    """An export that has been loaded, of any format.
+
+    Parameters
+    ----------
+    classes : tuple of str
+        Class names.
+    facts : dict
+        All of its description.
+    run : callable
+        Takes pixels, uint8 (N, 3, 32, 32); returns logits (N, classes).
+    """
+
+    classes: tuple[str, ...]
+    facts: dict[str, Any]
+    run: Callable[[np.ndarray], np.ndarray]
 
 
 def describe(
@@ -34,7 +52,7 @@ def describe(
 
 
 def read_description(
-    facts: Mapping[str, Any], source: object
+    facts: Mapping[str, Any],
 ) -> tuple[tuple[str, ...], Callable[[np.ndarray], np.ndarray]]:
     """Return class names, and a function that turns pixels into an export's input.
 
@@ -42,8 +60,6 @@ def read_description(
     ----------
     facts : mapping
         What `describe` returned, or anything else: it is not trusted.
-    source : object
-        Where they come from, for the message.
 
     Raises
     ------
@@ -56,13 +72,21 @@ def read_description(
         normalised = facts["normalised_input"]
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"{source} does not say what its classes and its input are ({error!r:.80}): "
-            "export it with export.py"
+            f"it does not say what its classes and its input are ({error!r:.80}): export it with "
+            "export.py"
         ) from error
     if len(classes) < 2 or not all(isinstance(name, str) for name in classes):
-        raise InputError(f"{source} names odd classes")
+        raise InputError("it names odd classes")
 
     def prepare(images: np.ndarray) -> np.ndarray:
         return normaliser.arrays(images) if normalised else images.astype(np.float32)
 
     return classes, prepare
+
+
+def try_out(loaded: Loaded) -> None:
+    """Run an export once, and raise `InputError` unless it gives a logit for each class."""
+    for batch in (1, 2):
+        logits = loaded.run(np.zeros((batch, 3, 32, 32), np.uint8))
+        if not isinstance(logits, np.ndarray) or logits.shape != (batch, len(loaded.classes)):
+            raise InputError("its output is not one logit for each class")

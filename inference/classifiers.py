@@ -6,21 +6,14 @@ an ONNX file needs onnxruntime only.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Sequence
 
 import numpy as np
 
-from errors import InputError
-from exports.description import read_description
-from exports.onnx_import import load_onnx, try_onnx
-from exports.sandbox import rehearse
+from exports.onnx import open_onnx
 from inference.metrics import softmax
-from utils import read_regular
-from weights.params_file import MAX_BYTES
 
 BATCH = 250
 
@@ -93,18 +86,19 @@ def open_classifier(source: str | Path, ctx: Sequence[Any] | None = None) -> Cla
     """
     path = Path(source)
     if path.suffix == ".onnx":
-        return _open_onnx(path)
+        return Classifier(*open_onnx(path))
     if path.name in ("model.json", "model-symbol.json", "model-0000.params"):
         path = path.parent
-    if (path / "model.json").is_file():
-        return _open_symbol(path, ctx)
     from runtime import mx
 
     import compiler
+    from exports.symbol import open_symbol
     from inference.logits import compute_logits
     from inference.trained import load_trained
 
     ctx = ctx or [mx.cpu()]
+    if (path / "model.json").is_file():
+        return Classifier(*open_symbol(path, ctx[0]))
     trained = load_trained(source, ctx)
     net = compiler.freeze(trained.net, ctx)
 
@@ -112,44 +106,3 @@ def open_classifier(source: str | Path, ctx: Sequence[Any] | None = None) -> Cla
         return compute_logits(net, images, trained.normaliser, ctx, BATCH)
 
     return Classifier(trained.classes, trained.facts, run, trained.data_dir)
-
-
-def _open_symbol(folder: Path, ctx: Sequence[Any] | None) -> Classifier:
-    from runtime import mx
-
-    import compiler
-    from exports.symbol_import import load_symbol, try_symbol
-
-    names = ("model.json", "model-symbol.json", "model-0000.params")
-    text, graph, params = (read_regular(folder / name, MAX_BYTES) for name in names)
-    try:
-        facts = json.loads(text)
-        checksums = [hashlib.sha256(data).hexdigest() for data in (graph, params)]
-        intact = [facts["sha256"][name] for name in names[1:]] == checksums
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(f"{folder / names[0]} is damaged: {error!r:.150}") from error
-    if not intact:
-        raise InputError(f"{folder} is damaged: its checksums are not those in {names[0]}")
-    classes, prepare = read_description(facts, folder / names[0])
-    rehearse(try_symbol, graph, params, b"%d" % len(classes), source=folder)
-    device = ctx[0] if ctx else mx.cpu()
-    net = load_symbol(graph, params, [device])
-    compiler.hybridize(net)
-
-    def run(images: np.ndarray) -> np.ndarray:
-        return net(mx.nd.array(prepare(images), ctx=device)).asnumpy()
-
-    return Classifier(classes, facts, run)
-
-
-def _open_onnx(path: Path) -> Classifier:
-    data = read_regular(path, MAX_BYTES)
-    rehearse(try_onnx, data, source=path)
-    session, facts = load_onnx(data)
-    classes, prepare = read_description(facts, path)
-    name = session.get_inputs()[0].name
-
-    def run(images: np.ndarray) -> np.ndarray:
-        return session.run(None, {name: prepare(images)})[0]
-
-    return Classifier(classes, facts, run)

@@ -19,6 +19,7 @@ LAYERS = (
     "exports",
     "weights",
     "compiler",
+    "sandbox",
     "utils",
     "errors",
     "runtime",

@@ -14,7 +14,7 @@ import runtime  # noqa: F401  before MXNet, which it prepares this process for
 import compiler
 import models
 from datasets import Split
-from exports.symbol_export import export_symbol
+from exports.symbol import export_symbol
 from inference.initial import open_weights
 from inference.logits import evaluate_net
 from inference.trained import run_facts

@@ -1,8 +1,7 @@
-"""Save and load a net's parameters: written as a whole or not at all, and never pickled."""
+"""A net's parameters as arrays and as files: never pickled."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
@@ -11,8 +10,8 @@ from runtime import mx
 import numpy as np
 
 from errors import InputError
-from utils import one_line, read_regular, sync_folder
-from weights.params_file import MAX_BYTES, read_params
+from utils import one_line, write_atomically, write_synced
+from weights.params_file import write_params
 
 
 def named_parameters(net: Any) -> dict[str, Any]:
@@ -44,27 +43,29 @@ def current_values(net: Any) -> dict[str, Any]:
 
 
 def save_arrays(path: Path, arrays: Mapping[str, Any]) -> bytes:
-    """Save arrays and return the file's bytes: the one place where anything trained is written."""
-    with one_line(f"cannot write {path}"):
-        path.open("wb").close()  # without permission this raises an OSError, which MXNet does not
-    # Without this wait MXNet 1.9.1 writes running statistics from before the last step.
+    """Write NDArrays to a file that MXNet loads, and return its bytes.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written; it may then be there in part.
+    """
+    # Without this wait MXNet 1.9.1 hands out running statistics from before the last step.
     mx.nd.waitall()
-    try:
-        mx.nd.save(str(path), dict(arrays))
-    except mx.MXNetError as error:
-        raise InputError(f"cannot write {path}: is the disk full?") from error
+    data = write_params({name: array.asnumpy() for name, array in arrays.items()})
     with one_line(f"cannot write {path}"):
-        data = path.read_bytes()
-        # MXNet does not notice a disk that fills up while the last bytes are flushed.
-        if set(read_params(data, path)) != set(arrays):
-            raise InputError(f"{path} was not written as a whole: is the disk full?")
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+        write_synced(path, data)
     return data
 
 
+def get_parameters(net: Any) -> dict[str, np.ndarray]:
+    """Return a net's parameters and running statistics: what `set_parameters` takes."""
+    mx.nd.waitall()  # see `save_arrays`
+    return {name: current_value(p).asnumpy() for name, p in named_parameters(net).items()}
+
+
 def save_parameters(net: Any, path: str | Path) -> None:
-    """Save a net's parameters and running statistics, after the device has finished with them.
+    """Write a net's parameters and running statistics, as `Block.save_parameters` does.
 
     Parameters
     ----------
@@ -78,12 +79,7 @@ def save_parameters(net: Any, path: str | Path) -> None:
     InputError
         If the file cannot be written.
     """
-    path = Path(path)
-    side = path.with_name(f".{path.name}.tmp")
-    save_arrays(side, {name: current_value(p) for name, p in named_parameters(net).items()})
-    with one_line(f"cannot write {path}"):
-        os.replace(side, path)
-        sync_folder(path.parent)
+    write_atomically(Path(path), write_params(get_parameters(net)))
 
 
 def set_parameters(
@@ -122,9 +118,3 @@ def set_parameters(
     for name, parameter in parameters.items():
         value = mx.nd.array(arrays[name], dtype=parameter.dtype)
         parameter._load_init(value, parameter.list_ctx() if parameter._data else ctx or mx.cpu())
-
-
-def load_parameters(net: Any, path: str | Path, ctx: Sequence[Any] | None = None) -> None:
-    """Load what `save_parameters` wrote; see `set_parameters`."""
-    path = Path(path)
-    set_parameters(net, read_params(read_regular(path, MAX_BYTES), path), path, ctx)

@@ -1,7 +1,8 @@
-"""MXNet's ``.params`` files, read without MXNet: every length is checked before it is believed.
+"""MXNet's ``.params`` files, read and written without MXNet.
 
 MXNet's own reader trusts the file: a damaged or hostile one can ask for any amount of memory or end
-the process. This one returns arrays or raises, and needs no more memory than the file.
+the process. This one checks every length before it believes it; it returns arrays or raises, and
+needs no more memory than the file. MXNet's own writer does not notice a disk that fills up.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ _V1, _V2, _V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
 _TYPES = {0: "<f4", 1: "<f8", 2: "<f2", 3: "u1", 4: "<i4", 5: "i1", 6: "<i8", 7: "?"}
 MAX_BYTES = 1 << 30  # of a file, for all who read one; the largest net here has 110 MB
 _MAX_DIMENSIONS = 32
+_CPU = 1  # mxnet.Context's number
 
 
 class _Cursor:
@@ -63,6 +65,19 @@ def _array(cursor: _Cursor) -> np.ndarray:
     if min(shape) < 0:
         raise ValueError(f"shape {shape}")
     return np.frombuffer(cursor.take(size * dtype.itemsize), dtype).reshape(shape)
+
+
+def write_params(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Return the very bytes that ``mx.nd.save`` writes of a dictionary of arrays on the CPU."""
+    parts = [struct.pack("<QQQ", _LIST_MAGIC, 0, len(arrays))]
+    flags = {np.dtype(name): flag for flag, name in _TYPES.items()}
+    for array in arrays.values():
+        head = (_V2, 0, array.ndim, *array.shape, _CPU, 0, flags[array.dtype])
+        parts += [struct.pack(f"<Iii{array.ndim}qiii", *head), array.tobytes()]
+    parts.append(struct.pack("<Q", len(arrays)))
+    for name in map(str.encode, arrays):
+        parts += [struct.pack("<Q", len(name)), name]
+    return b"".join(parts)
 
 
 def read_params(data: bytes, source: object) -> Mapping[str, np.ndarray]:

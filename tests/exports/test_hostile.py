@@ -6,195 +6,97 @@ import json
 import os
 import random
 import shutil
-import signal
-import sys
-import time
-import types
 
-import fuzz_exports
+from runtime import mx
+
+import numpy as np
 import onnx
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+import models
 from errors import InputError
-from exports import sandbox
-from exports.onnx_import import try_onnx
-from exports.sandbox import rehearse
-from exports.symbol_import import check_graph, try_symbol
+from exports.onnx import export_onnx
+from exports.symbol import OPERATORS, export_symbol
 from inference.classifiers import open_classifier
-from weights.params_file import read_params
+from utils import Normaliser, sha256
+
+MODEL, GRAPH, PARAMS, ONNX = "model.json", "model-symbol.json", "model-0000.params", "model.onnx"
 
 
-@pytest.fixture(scope="session")
-def files(tmp_path_factory):
-    return fuzz_exports.make_exports(tmp_path_factory.mktemp("exports") / "export")
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Export a small net of many operators in both formats; return the folder."""
+    folder = tmp_path_factory.mktemp("exported")
+    net = models.get_model("se_resnet20_sd", depth=8)
+    models.initialize(net, mx.cpu())
+    about = ([f"class {i}" for i in range(10)], Normaliser((125, 125, 125), (60, 60, 60)))
+    export_symbol(net, folder, *about)
+    export_onnx(net, folder / ONNX, *about)
+    return folder
 
 
-# -------------------------------------------------------------------------------- the child
+@pytest.fixture
+def folder(exported, tmp_path):
+    return shutil.copytree(exported, tmp_path / "export")
 
 
-def test_child_that_crashes_is_named_and_the_parent_lives():
-    with pytest.raises(InputError, match=r"^some file is damaged or hostile: .* in SIGABRT$"):
-        rehearse(os.abort, source="some file")
+def edit(folder, file, change):
+    """Change a file's bytes, and the checksums as whoever wants to harm would do."""
+    (folder / file).write_bytes(change((folder / file).read_bytes()))
+    if file in (GRAPH, PARAMS):
+        facts = json.loads((folder / MODEL).read_text())
+        facts["sha256"][file] = sha256((folder / file).read_bytes())
+        (folder / MODEL).write_text(json.dumps(facts))
 
 
-def test_child_has_a_bound_on_memory(files, monkeypatch):
-    rehearse(try_onnx, files["onnx"], source="some file")
-    monkeypatch.setattr(sandbox, "MEMORY", 2**25)
-    with pytest.raises(InputError, match=r"^some file (cannot be used|is damaged)"):
-        rehearse(try_onnx, files["onnx"], source="some file")
+def as_json(change):
+    """Make a change of a graph one of a file's bytes."""
+
+    def changed(data):
+        graph = json.loads(data)
+        change(graph)
+        return json.dumps(graph).encode()
+
+    return changed
 
 
-def test_what_a_library_prints_is_not_taken_for_the_answer():
-    printing = types.SimpleNamespace(__module__="this", __name__="d")  # a poem, not callable
-    with pytest.raises(InputError, match=r"cannot be used: .*not callable"):
-        rehearse(printing, b"", source="some file")  # type: ignore[arg-type]
+def as_onnx(change):
+    """Make a change of an ONNX model one of a file's bytes."""
 
+    def changed(data):
+        model = onnx.load_from_string(data)
+        change(model)
+        return model.SerializeToString()
 
-def test_child_has_a_bound_on_time(monkeypatch):
-    monkeypatch.setattr(sandbox, "SECONDS", 1)
-    before = time.monotonic()
-    with pytest.raises(InputError, match="took over 1 seconds"):
-        rehearse(signal.pause, source="some file")
-    assert time.monotonic() - before < 60
-
-
-def test_child_that_ends_without_an_answer_is_no_success():
-    with pytest.raises(InputError, match="reading it failed"):
-        rehearse(sys.exit, source="some file")
-
-
-def test_reason_is_the_line_that_says_why():
-    error = ValueError("Traceback:\n  File x\nMXNetError: Invalid kernel\n")
-    assert sandbox.reason(error) == "MXNetError: Invalid kernel"
-    assert sandbox.reason(MemoryError()) == "MemoryError"
-
-
-# --------------------------------------------------------------------------------- graphs
-
-
-def edit(data, change):
-    graph = json.loads(data)
-    change(graph)
-    return json.dumps(graph).encode()
+    return changed
 
 
 def layer(graph, operator):
     return next(node for node in graph["nodes"] if node["op"] == operator)
 
 
-EDITS = {
-    "a cycle": lambda g: layer(g, "Convolution")["inputs"][0].__setitem__(0, len(g["nodes"]) - 1),
-    "a node after the last": lambda g: g["heads"][0].__setitem__(0, 10**9),
-    "a negative node": lambda g: layer(g, "Pooling")["inputs"][0].__setitem__(0, -1),
-    "an output that is not there": lambda g: layer(g, "Pooling")["inputs"][0].__setitem__(1, 7000),
-    "an operator that reads files": lambda g: layer(g, "Pooling").update(op="_cvimread"),
-    "an operator that calls Python": lambda g: layer(g, "Pooling").update(op="Custom"),
-    "a graph in a node": lambda g: layer(g, "Pooling").update(subgraphs=[{}]),
-    "no inputs": lambda g: layer(g, "Pooling").update(inputs=[]),
-    "a list as attribute": lambda g: layer(g, "Pooling")["attrs"].update(kernel=[1, 1]),
-    "other variables": lambda g: g["arg_nodes"].pop(),
-    "two variables of a name": lambda g: [n.update(name="x") for n in g["nodes"][:3]],
-    "odd rows": lambda g: g["node_row_ptr"].append(10**30),
-    "no output": lambda g: g["heads"].clear(),
-    "true as a number": lambda g: g["heads"][0].__setitem__(1, True),
-    "no nodes": lambda g: g["nodes"].clear(),
-}
+def set_layer(operator, **attributes):
+    return as_json(lambda graph: layer(graph, operator)["attrs"].update(attributes))
 
 
-@pytest.mark.parametrize("name", EDITS)
-def test_graph_that_is_not_one_is_refused_before_mxnet_sees_it(files, name):
-    check_graph(files["graph"])
-    with pytest.raises(ValueError, match=r"node|graph|rows|variables|output"):
-        check_graph(edit(files["graph"], EDITS[name]))
+def set_input(place, value):
+    """Point a pooling layer's input at another node (place 0) or output (1)."""
+    return as_json(lambda graph: layer(graph, "Pooling")["inputs"][0].__setitem__(place, value))
 
 
-@pytest.mark.parametrize(
-    "text", [b"", b"[]", b"{}", b"null", b'{"nodes": 1}', b"\xff", b"[" * 10**5]
-)
-def test_what_is_not_a_graph_at_all_is_refused(text):
-    with pytest.raises((ValueError, RecursionError)):
-        check_graph(text)
+def set_node(**fields):
+    return as_json(lambda graph: layer(graph, "Pooling").update(fields))
 
 
-@given(st.integers(0, 2**32))
-def test_damaged_graphs_are_graphs_or_refused(files, seed):
-    rng = random.Random(seed)
-    try:
-        check_graph(fuzz_exports.damage_bytes(files["graph"], rng))
-    except (ValueError, RecursionError):
-        return  # what load_symbol makes an InputError of
+def set_fact(key, value):
+    def change(model):
+        next(entry for entry in model.metadata_props if entry.key == key).value = value
+
+    return as_onnx(change)
 
 
-LAYERS = {
-    "memory": lambda g: layer(g, "Convolution")["attrs"].update(num_filter="2147483647"),
-    "a stride of zero": lambda g: layer(g, "Pooling")["attrs"].update(stride="(0, 0)"),
-    "a kernel of another rank": lambda g: layer(g, "Convolution")["attrs"].update(kernel="(3,3,3)"),
-    "an unknown function": lambda g: layer(g, "Activation")["attrs"].update(act_type="x" * 5000),
-    "another output": lambda g: g["heads"][0].__setitem__(0, g["heads"][0][0] - 3),
-}
-
-
-@pytest.mark.parametrize("name", LAYERS)
-def test_layers_that_cannot_be_are_refused_by_the_child(files, name):
-    graph = edit(files["graph"], LAYERS[name])
-    with pytest.raises(InputError, match=r"^a graph (cannot be used|is damaged)") as caught:
-        rehearse(try_symbol, graph, files["params"], b"10", source="a graph")
-    assert "\n" not in str(caught.value)
-
-
-# ----------------------------------------------------------------------------- parameters
-
-
-@given(st.integers(0, 2**32))
-def test_damaged_parameters_are_read_or_refused(files, seed):
-    rng = random.Random(seed)
-    damaged = fuzz_exports.damage_bytes(files["params"], rng, 600)
-    try:
-        arrays = read_params(damaged, "a file")
-    except InputError:
-        return
-    assert sum(array.nbytes for array in arrays.values()) <= len(damaged)
-
-
-def test_altered_export_is_refused_by_its_checksum(finished_run, tmp_path):
-    folder = tmp_path / "export"
-    shutil.copytree(finished_run / "export", folder)
-    path = folder / "model-0000.params"
-    data = bytearray(path.read_bytes())
-    data[-200] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(InputError, match="checksums are not those"):
-        open_classifier(folder)
-
-
-@pytest.mark.parametrize(
-    "facts",
-    [
-        "",
-        "[]",
-        "[" * 10**5,
-        '{"sha256": 1}',
-        '{"sha256": {}}',
-    ],
-)
-def test_damaged_model_json_is_refused(finished_run, tmp_path, facts):
-    folder = tmp_path / "export"
-    shutil.copytree(finished_run / "export", folder)
-    (folder / "model.json").write_text(facts)
-    with pytest.raises(InputError, match=r"model\.json is damaged"):
-        open_classifier(folder)
-
-
-# ----------------------------------------------------------------------------------- ONNX
-
-
-def onnx_file(path, data, change):
-    model = onnx.load_from_string(data)
-    change(model)
-    path.write_bytes(model.SerializeToString())
-    return path
+def set_operator(**fields):
+    return as_onnx(lambda m: [setattr(m.graph.node[0], key, v) for key, v in fields.items()])
 
 
 def read_outside(model):
@@ -205,58 +107,149 @@ def read_outside(model):
     weight.external_data.add(key="location", value="../../../../../../../../etc/passwd")
 
 
-def set_fact(key, value):
-    def change(model):
-        for entry in model.metadata_props:
-            if entry.key == key:
-                entry.value = value
-
-    return change
-
-
-ONNX_EDITS = {
-    "no metadata": lambda m: m.ClearField("metadata_props"),
-    "metadata that is no JSON": set_fact("classes", "{"),
-    "one class": set_fact("classes", '["cat"]'),
-    "a deviation of zero": set_fact("std", "[0, 1, 1]"),
-    "no number": set_fact("mean", '["x", 1, 1]'),
-    "another number of classes": set_fact("classes", '["cat", "dog"]'),
-    "a weight in another file": read_outside,
-    "an unknown operator": lambda m: setattr(m.graph.node[0], "op_type", "Evil"),
-    "an unknown library": lambda m: setattr(m.graph.node[0], "domain", "evil"),
-    "an input that is missing": lambda m: m.graph.node[2].input.__setitem__(0, "nowhere"),
-    "a weight of no size": lambda m: m.graph.initializer[0].dims.append(2**40),
+NO_GRAPH, NO_JSON = "holds no graph of an exported net", r"model\.json is damaged"
+CHILD = r" cannot be used: \S"
+# What is done to which file, and what is then said.
+HOSTILE = {
+    "no model.json": (MODEL, lambda data: b"", NO_JSON),
+    "a list": (MODEL, lambda data: b"[]", NO_JSON),
+    "deep JSON": (MODEL, lambda data: b"[" * 10**5, NO_JSON),
+    "a number for checksums": (MODEL, lambda data: b'{"sha256": 1}', "checksums are not those"),
+    "no checksums": (MODEL, lambda data: b"{}", NO_JSON),
+    "no graph": (GRAPH, lambda data: b"", NO_GRAPH),
+    "a graph that is a list": (GRAPH, lambda data: b"[]", NO_GRAPH),
+    "a graph of no text": (GRAPH, lambda data: b"\xff", NO_GRAPH),
+    "a deep graph": (GRAPH, lambda data: b"[" * 10**5, NO_GRAPH),
+    "a cycle": (GRAPH, set_input(0, 60), "input .60, 0, 0. where 28 nodes are known"),
+    "a negative node": (GRAPH, set_input(0, -1), "input"),
+    "an output that is not there": (GRAPH, set_input(1, 7000), "input"),
+    "an output that MXNet lacks": (GRAPH, set_input(1, 7), CHILD),
+    "true as a number": (GRAPH, set_input(1, True), "input"),
+    "an operator that reads files": (GRAPH, set_node(op="_cvimread"), "'_cvimread' is not one"),
+    "an operator that calls Python": (GRAPH, set_node(op="Custom"), "'Custom' is not one"),
+    "no inputs": (GRAPH, set_node(inputs=[]), "0 inputs of Pooling"),
+    "a node after the last": (GRAPH, as_json(lambda g: g.update(heads=[[10**9, 0, 0]])), "input"),
+    "two outputs": (GRAPH, as_json(lambda g: g.update(heads=[[9, 0, 0]] * 2)), NO_GRAPH),
+    "no nodes": (GRAPH, as_json(lambda g: g["nodes"].clear()), NO_GRAPH),
+    "another output": (GRAPH, as_json(lambda g: g.update(heads=[[9, 0, 0]])), CHILD),
+    "memory": (GRAPH, set_layer("Convolution", num_filter="2147483647"), CHILD),
+    "a stride of zero": (GRAPH, set_layer("Pooling", stride="(0, 0)"), CHILD),
+    "a kernel of another rank": (GRAPH, set_layer("Convolution", kernel="(3, 3, 3)"), CHILD),
+    "an unknown function": (GRAPH, set_layer("Activation", act_type="x" * 5000), CHILD),
+    "a list as attribute": (GRAPH, set_layer("Pooling", kernel=["a"]), CHILD),
+    "half of the parameters": (PARAMS, lambda data: data[:-200], "not a whole parameter file"),
+    "no file of ONNX": (ONNX, lambda data: b"broken", CHILD),
+    "no metadata": (ONNX, as_onnx(lambda m: m.ClearField("metadata_props")), "does not say what"),
+    "metadata that is no JSON": (ONNX, set_fact("classes", "{"), CHILD),
+    "one class": (ONNX, set_fact("classes", '["cat"]'), "odd classes"),
+    "a deviation of zero": (ONNX, set_fact("std", "[0, 1, 1]"), "does not say what"),
+    "no number": (ONNX, set_fact("mean", '["x", 1, 1]'), "does not say what"),
+    "other classes": (ONNX, set_fact("classes", '["cat", "dog"]'), "not one logit for each"),
+    "a weight in another file": (ONNX, as_onnx(read_outside), CHILD),
+    "an unknown operator": (ONNX, set_operator(op_type="Evil"), "Evil"),
+    "an unknown library": (ONNX, set_operator(domain="evil"), "evil"),
+    "an absent input": (ONNX, as_onnx(lambda m: m.graph.node[2].input.insert(0, "x")), CHILD),
+    "a weight of no size": (
+        ONNX,
+        as_onnx(lambda m: m.graph.initializer[0].dims.append(2**40)),
+        CHILD,
+    ),
 }
 
 
-@pytest.mark.parametrize("name", ONNX_EDITS)
-def test_onnx_file_that_is_not_from_here_is_refused(files, tmp_path, name):
-    path = onnx_file(tmp_path / "model.onnx", files["onnx"], ONNX_EDITS[name])
-    with pytest.raises(InputError, match=r"model\.onnx (cannot be used|is damaged)") as caught:
-        open_classifier(path)
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_file_ends_in_one_line(folder, name):
+    file, change, words = HOSTILE[name]
+    edit(folder, file, change)
+    with pytest.raises(InputError, match=words) as caught:
+        open_classifier(folder / file)
     assert "\n" not in str(caught.value)
 
 
-def test_any_damage_ends_in_one_line(files):
-    rng = random.Random(7)
-    answers = [fuzz_exports.try_all(files, rng) for _ in range(6)]
-    assert all(answers)
+def test_what_mxnet_would_read_beside_the_nodes_is_not_read(folder):
+    edit(folder, GRAPH, as_json(lambda graph: graph.update(arg_nodes=[-1], node_row_ptr=[10**30])))
+    edit(folder, GRAPH, set_node(subgraphs=[{"nodes": 1}]))
+    assert len(open_classifier(folder).classes) == 10
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "model-0000.params"])
-def test_what_might_never_end_is_not_read(finished_run, tmp_path, name):
-    folder = tmp_path / "export"
-    shutil.copytree(finished_run / "export", folder)
+def test_altered_parameters_are_refused_by_their_checksum(folder):
+    data = bytearray((folder / PARAMS).read_bytes())
+    data[-200] ^= 1
+    (folder / PARAMS).write_bytes(data)
+    with pytest.raises(InputError, match="checksums are not those"):
+        open_classifier(folder)
+
+
+@pytest.mark.parametrize("name", [ONNX, PARAMS])
+def test_what_might_never_end_is_not_read(folder, name):
     for change in (os.mkfifo, lambda path: os.symlink("/dev/zero", path)):
         (folder / name).unlink()
         change(folder / name)
         with pytest.raises(InputError, match="is not a regular file"):
             open_classifier(folder / name)
-
-
-def test_file_larger_than_any_net_is_not_read(tmp_path):
-    path = tmp_path / "large.onnx"
-    with path.open("wb") as file:
-        os.truncate(file.fileno(), 2**31)
+    (folder / name).unlink()
+    (folder / name).touch()
+    os.truncate(folder / name, 2**31)
     with pytest.raises(InputError, match="at most are expected"):
-        open_classifier(path)
+        open_classifier(folder / name)
+
+
+# ------------------------------------------------------------------------- by chance
+
+VALUES = (
+    *("", "-1", "0", "65536", "9999999999999999999", "1e30", "nan", "None", "()", "(0,0)"),
+    *("(-1,-1)", "(3,3,3)", "(2147483647,2147483647)", "(0,0,-3,1)", "NHWC", "x" * 5000),
+)
+ATTRIBUTES = ("__shape__", "__dtype__", "__init__", "num_filter", "num_hidden", "axis", "dtype")
+
+
+def damage_bytes(rng):
+    """Change, cut out, repeat or cut off a few bytes."""
+
+    def change(data):
+        damaged = bytearray(data)
+        for _ in range(rng.randint(1, 6)):
+            place = rng.randrange(min(len(damaged), rng.choice((400, 4000, len(damaged)))))
+            length = rng.randint(0, 40)
+            put = (b"\xff" * 8, b"\0" * 8, damaged[place : place + 40], bytes([rng.randrange(256)]))
+            damaged[place : place + length] = rng.choice(put)
+        return bytes(damaged[: rng.randrange(1, len(damaged))] if rng.random() < 0.1 else damaged)
+
+    return change
+
+
+def damage_graph(rng):
+    """Change a graph's operators, attributes and edges, so that it is still one in form."""
+
+    def change(graph):
+        for _ in range(rng.randint(1, 3)):
+            node = rng.choice([node for node in graph["nodes"] if node["op"] != "null"])
+            how = rng.randrange(4)
+            if how == 0:
+                names = (*node.get("attrs", {}), *ATTRIBUTES)
+                node.setdefault("attrs", {})[rng.choice(names)] = rng.choice(VALUES)
+            elif how == 1:
+                node["op"] = rng.choice(sorted(OPERATORS - {"null"}))
+            elif how == 2:
+                rng.choice(node["inputs"])[rng.randrange(2)] = rng.randrange(len(graph["nodes"]))
+            else:
+                node["inputs"] = node["inputs"][: rng.randint(1, 3)]
+
+    return as_json(change)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_damage_by_chance_ends_in_logits_or_in_one_line(folder, seed):
+    # More seeds try more: none has ever crashed.
+    rng = random.Random(seed)
+    file = (GRAPH, PARAMS, ONNX)[seed % 3]
+    damage = damage_graph if file == GRAPH and seed % 2 else damage_bytes
+    edit(folder, file, damage(rng))
+    try:
+        answer = str(
+            open_classifier(folder / file).logits(np.zeros((1, 3, 32, 32), np.uint8)).shape
+        )
+    except InputError as error:
+        answer = str(error)
+    assert answer
+    assert "\n" not in answer

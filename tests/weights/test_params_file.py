@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from errors import InputError
-from weights.params_file import read_params
+from weights.params_file import read_params, write_params
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +35,13 @@ def test_arrays_are_those_that_mxnet_saved(saved):
     for name, array in arrays.items():
         np.testing.assert_array_equal(found[name], array.asnumpy())
         assert found[name].dtype == array.dtype
+
+
+def test_what_is_written_is_what_mxnet_would_have_saved(saved, tmp_path):
+    data, arrays = saved
+    assert write_params({name: array.asnumpy() for name, array in arrays.items()}) == data
+    mx.nd.save(str(tmp_path / "none.params"), {})
+    assert write_params({}) == (tmp_path / "none.params").read_bytes()
 
 
 @pytest.mark.parametrize("magic", [0xF993FAC8, None], ids=["MXNet 0.10", "before"])
