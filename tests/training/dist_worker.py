@@ -37,7 +37,8 @@ def main(folder: str, kvstore: str) -> None:
         seen.append(images)
     weights = [p.data().asnumpy() for p in net.collect_params().values()]
     name = f"{os.environ.get('DMLC_NUM_WORKER', 1)}-{workers.rank}.npz"
-    np.savez(Path(folder) / name, *weights, metrics=np.array(metrics), seen=np.concatenate(seen))
+    facts = {"seen": np.concatenate(seen), "threads": os.environ.get("OMP_NUM_THREADS", 0)}
+    np.savez(Path(folder) / name, *weights, metrics=np.array(metrics), **facts)
     workers.wait()
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -20,7 +24,6 @@ import pytest
 import launch
 from errors import InputError
 from records.checkpoints import newest
-from training import membership
 from training.distributed import Workers
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,35 +55,36 @@ def load(path):
         return {name: file[name] for name in file.files}
 
 
-def test_two_workers_take_the_steps_of_one(tmp_path):
+SSH = '#!/bin/bash\necho "$@" >> "$0.log"\nexec bash -c "${@: -1}"\n'
+
+
+@pytest.mark.parametrize("cluster", ["local", "ssh"])
+def test_two_workers_take_the_steps_of_one(cluster, tmp_path):
+    """Those of `ssh` by a stand-in that runs the command here, as the real one would there."""
     script = ROOT / "tests" / "training" / "dist_worker.py"
-    code, output = finish(start("--workers", 2, "--", script, tmp_path, "dist_sync"))
+    flags, environment = [], {"OMP_NUM_THREADS": None}
+    if cluster == "ssh":
+        (tmp_path / "ssh").write_text(SSH)
+        (tmp_path / "ssh").chmod(0o755)
+        (tmp_path / "hosts").write_text("127.0.0.1\nlocalhost:22\n")
+        flags = ["--hosts", tmp_path / "hosts"]
+        environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "DMLC_INTERFACE": "lo"}
+    job = start("--workers", 2, *flags, "--", script, tmp_path, "dist_sync", env=environment)
+    code, output = finish(job)
     assert code == 0, output
     subprocess.run([sys.executable, str(script), str(tmp_path), "device"], check=True)
-    one, other = load(tmp_path / "2-0.npz"), load(tmp_path / "2-1.npz")
-    alone = load(tmp_path / "1-0.npz")
+    one, other, alone = (load(tmp_path / f"{name}.npz") for name in ("2-0", "2-1", "1-0"))
+    threads = int(one.pop("threads")), int(other.pop("threads")), int(alone.pop("threads"))
+    if cluster == "ssh":
+        assert len((tmp_path / "ssh.log").read_text().splitlines()) == 3
+    else:  # two workers that take all cores each train three times as slowly as one process
+        assert threads[0] == threads[1] == max(1, physical_cores() // 2)
+    seen, others = one.pop("seen"), other.pop("seen")
+    assert not {image.tobytes() for image in seen} & {image.tobytes() for image in others}
+    assert len(seen) + len(others) == len(alone["seen"])
     for name in one:
-        if name != "seen":
-            np.testing.assert_array_equal(one[name], other[name])
-            np.testing.assert_allclose(one[name], alone[name], rtol=1e-4, atol=1e-5)
-    shared = {image.tobytes() for image in one["seen"]} & {i.tobytes() for i in other["seen"]}
-    assert not shared
-    assert len(one["seen"]) + len(other["seen"]) == len(alone["seen"])
-
-
-def test_workers_of_one_machine_share_its_cores(tmp_path):
-    # Two workers that take all cores each train three times as slowly as one process.
-    script = tmp_path / "worker.py"
-    script.write_text(
-        f"import os, sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "from runtime import mx\n"
-        "kvstore = mx.kv.create('dist_sync')\n"
-        # In one piece: both workers write to one pipe.
-        "os.write(1, f\"threads {os.environ['OMP_NUM_THREADS']}\\n\".encode())\n"
-    )
-    code, output = finish(start("--workers", 2, "--", script, env={"OMP_NUM_THREADS": None}))
-    assert code == 0, output
-    assert output.count(f"threads {max(1, physical_cores() // 2)}\n") == 2, output
+        np.testing.assert_array_equal(one[name], other[name])
+        np.testing.assert_allclose(one[name], alone[name], rtol=1e-4, atol=1e-5)
 
 
 TRAIN = [
@@ -163,73 +167,52 @@ def test_workers_that_would_train_alone_are_refused(monkeypatch):
         Workers("device")
 
 
-def test_a_host_file_goes_through_ssh(tmp_path):
-    """With a stand-in for ssh that runs the command here, as the real one would there."""
-    ssh = tmp_path / "ssh"
-    ssh.write_text('#!/bin/bash\necho "$@" >> "$0.log"\nexec bash -c "${@: -1}"\n')
-    ssh.chmod(0o755)
-    (tmp_path / "hosts").write_text("127.0.0.1\nlocalhost:22\n")
-    script = ROOT / "tests" / "training" / "dist_worker.py"
-    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "DMLC_INTERFACE": "lo"}
-    job = start(
-        *("--workers", 2, "--hosts", tmp_path / "hosts", "--", script, tmp_path, "dist_sync"),
-        env=environment,
-    )
-    code, output = finish(job)
-    assert code == 0, output
-    assert len((tmp_path / "ssh.log").read_text().splitlines()) == 3
-    assert (
-        load(tmp_path / "2-0.npz")["metrics"].shape == load(tmp_path / "2-1.npz")["metrics"].shape
-    )
+def supervise(monkeypatch, begin):
+    """Return the exit code of a job of which `begin`, given the launcher's port, is all."""
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    monkeypatch.setattr(launch, "GRACE", 0.1)
+    monkeypatch.setattr(launch, "SILENCE", 0.5)
+    monkeypatch.setattr(launch, "start", lambda arguments, command, port: begin(port))
+    arguments = argparse.Namespace(cluster="local", workers=1, servers=1)
+    return asyncio.run(asyncio.wait_for(launch.supervise(arguments, []), PATIENCE))
 
 
-def test_silence_is_noticed(monkeypatch):
-    monkeypatch.setattr(membership, "SILENCE", 0.5)
-    monkeypatch.setattr(membership, "_BEAT", 3600)
-    told, heard, port = [], [], launch.free_port()
-    membership.Scheduler(port, told.append)
-    member = membership.Member(("127.0.0.1", port), "worker on another planet", heard.append)
-    end = time.monotonic() + PATIENCE
-    while not told and time.monotonic() < end:
-        time.sleep(0.05)
-    assert "worker on another planet has said nothing" in told[0]
-    member.done(0)
+def test_silence_is_noticed(monkeypatch, capsys):
+    connections = []
+
+    def begin(port):
+        connections.append(socket.create_connection(("127.0.0.1", port)))
+        connections[0].sendall(b"worker on another planet\n")
+
+    assert supervise(monkeypatch, begin) == 1
+    assert "worker on another planet has said nothing" in capsys.readouterr().err
+    connections[0].close()
 
 
-def test_what_the_launcher_cannot_use_is_refused(capsys):
-    assert launch.main(["--workers", "2"]) == 2
-    assert "nothing to start" in capsys.readouterr().err
-    for flags, told in (
-        (["--hosts", "nowhere"], "there is no such file"),
-        (["--workers", "0"], "must be at least 1"),
-        (["--servers", "0"], "must be at least 1"),
-        (["--cluster", "ssh"], "needs --hosts FILE"),
+def test_a_process_that_cannot_be_started_ends_the_job(monkeypatch, capsys):
+    def begin(port):
+        threading.Thread(
+            target=subprocess.run, args=["exit 255"], kwargs={"shell": True, "check": True}
+        ).start()
+
+    assert supervise(monkeypatch, begin) == 255
+    assert "launcher of one process has ended with exit code 255" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ([], "nothing to start"),
         (["--", "nosuch.py"], "there is no script nosuch.py"),
-    ):
-        assert launch.main([*flags, "--", "train_cifar10.py"]) == 2
-        assert told in capsys.readouterr().err
-
-
-def test_a_cluster_without_its_launcher_is_refused(capsys, monkeypatch, tmp_path):
+        (["--hosts", "nowhere", "--", "train_cifar10.py"], "there is no such file"),
+        (["--workers", "0", "--", "train_cifar10.py"], "must be at least 1"),
+        (["--servers", "0", "--", "train_cifar10.py"], "must be at least 1"),
+        (["--cluster", "ssh", "--", "train_cifar10.py"], "needs --hosts FILE"),
+        (["--cluster", "mpi", "--", "train_cifar10.py"], "needs mpirun, which is not here"),
+    ],
+)
+def test_what_the_launcher_cannot_use_is_refused(flags, told, capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert launch.main(["--cluster", "mpi", "--", "train_cifar10.py"]) == 2
-    assert "needs mpirun" in capsys.readouterr().err
-
-
-def test_a_process_that_cannot_be_started_ends_the_job(monkeypatch):
-    monkeypatch.setattr(membership, "GRACE", 0.1)
-    told, port = [], launch.free_port()
-    scheduler = membership.Scheduler(port, told.append)
-    launch.report_failure(port, 255)
-    end = time.monotonic() + PATIENCE
-    while not told and time.monotonic() < end:
-        time.sleep(0.05)
-    assert len(told) == 1
-    assert "the launcher of one process has ended with exit code 255" in told[0]
-    assert scheduler.code == 255
-
-
-def test_no_scheduler_is_told(monkeypatch):
-    monkeypatch.setattr(membership, "_CONNECT", 0.3)
-    with pytest.raises(InputError, match="no scheduler at"):
-        membership.Member(("127.0.0.1", launch.free_port()), "worker", print)
+    monkeypatch.chdir(ROOT)
+    assert launch.main(flags) == 2
+    assert told in capsys.readouterr().err
