@@ -1,1 +1,1 @@
-"""Pictures, and the measurements that they show."""
+"""Pictures of runs and of classifiers, and the table of runs over seeds."""

@@ -1,4 +1,4 @@
-"""Pictures of a classifier: its confusion matrix, its predictions, and the features it uses."""
+"""Pictures of a classifier: its confusion matrix and its predictions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from figures.style import save
 
 _MAX_NAMED = 30  # classes whose names and counts can be read
 _MAX_IMAGES = 64
-_MAX_LAYERS = 8  # of a dense block, whose numbers can be read
 _LONGEST = 24  # letters of a name
 
 
@@ -123,40 +122,3 @@ def draw_predictions(
         chart.set_xticks([0, 0.5, 1], ["0", "50", "100 %"], fontsize=7)
         chart.spines[["top", "right"]].set_visible(False)
     return save(figure, path)
-
-
-def draw_sources(blocks: Sequence[np.ndarray]) -> figures.Figure:
-    """Draw which layers a DenseNet's layers use: its paper's figure 5, column by column.
-
-    Each target's weights are divided by the largest of them, since those of linear layers and of
-    convolutions differ in scale.
-
-    Parameters
-    ----------
-    blocks : sequence of numpy.ndarray
-        What `analysis.source_weights` returns.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
-    figure = figures.Figure(figsize=(12, 4), dpi=100, layout="constrained")
-    row = figure.subplots(1, len(blocks), squeeze=False)[0]
-    for number, (axes, matrix) in enumerate(zip(row, blocks), 1):
-        shares = matrix / np.nanmax(matrix, axis=0)
-        picture = axes.imshow(100 * shares, cmap="cividis", vmin=0, vmax=100)
-        layers = matrix.shape[1] - 1
-        for (source, target), share in np.ndenumerate(shares):
-            if layers <= _MAX_LAYERS and source <= target:
-                colour = "white" if share < 0.5 else "black"
-                text = f"{100 * share:.0f}"
-                axes.text(target, source, text, ha="center", va="center", color=colour, fontsize=8)
-        ticks = np.arange(0, layers, -(-layers // 8))
-        follower = "linear layer" if number == len(blocks) else "transition"
-        axes.set_xticks([*ticks, layers], [*(ticks + 1), "out"])
-        axes.set_yticks([*ticks, layers], ["input", *ticks[1:], layers])
-        axes.set_title(f"dense block {number}; out: {follower}")
-        axes.set_xlabel("target: layer of the block")
-    row[0].set_ylabel("source: layer of the block")
-    figure.colorbar(picture, ax=row, shrink=0.8, label="mean |weight|, % of the target's largest")
-    return figure

@@ -9,7 +9,7 @@ left is not merely out of scale; nothing is trained again.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, Iterator, Mapping
 
 from runtime import mx
 
@@ -20,11 +20,10 @@ from mxnet import autograd
 import compiler
 import models
 from datasets import Split, get_dataset
-from figures.analysis import readers, source_weights
-from figures.pictures import draw_sources
-from figures.style import save
+from figures.style import new_figure, save
 from inference.logits import compute_logits, evaluate_net
 from inference.trained import load_trained
+from studies.gradients import convolutions
 from studies.study import Measurement
 from utils import Normaliser, table
 from weights import pretrained
@@ -32,6 +31,54 @@ from weights import pretrained
 MODEL = "densenet_bc40_k16"  # with the weights that are kept in ``pretrained/``
 DISTANCES = (1, 2, 4, 8)
 _BATCH, _BATCHES = 100, 25  # to take statistics anew: 0.9 ** 25 of the old ones is left
+_MAX_LAYERS = 8  # of a dense block, whose numbers can be read
+
+
+def readers(net: Any) -> Iterator[tuple[tuple[int, ...], list[Any]]]:
+    """Yield each dense block's parts and the weights that read them.
+
+    Yields
+    ------
+    parts : tuple of int
+        Channels of the block's input, then of each layer's features.
+    weights : list of gluon.Parameter
+        Of each layer's first convolution, then of what follows the block: the transition's
+        convolution, or the linear layer.
+    """
+    features = list(net.features)
+    for number, block in enumerate(features):
+        if hasattr(block, "parts"):
+            follower = getattr(features[number + 1], "conv", net.output)
+            layers = [convolutions(layer)[0] for layer in block.layers]
+            yield block.parts, [*layers, follower.weight]
+
+
+def source_weights(net: Any) -> list[np.ndarray]:
+    """Measure how much each layer of a DenseNet uses the features of each layer before it.
+
+    DenseNet paper, figure 5: the mean absolute weight, of a layer's first convolution, over the
+    input channels that come from one source.
+
+    Parameters
+    ----------
+    net : models.densenet.DenseNet
+        With weights.
+
+    Returns
+    -------
+    list of numpy.ndarray
+        For each dense block (layers + 1 sources, layers + 1 targets): source 0 is the block's
+        input, the last target what follows the block. NaN where a source comes after its target.
+    """
+    result = []
+    for parts, weights in readers(net):
+        borders, matrix = np.cumsum((0, *parts)), np.full((len(parts), len(weights)), np.nan)
+        for target, weight in enumerate(weights):
+            size = np.abs(weight.data().asnumpy())
+            for source in range(target + 1):
+                matrix[source, target] = size[:, borders[source] : borders[source + 1]].mean()
+        result.append(matrix)
+    return result
 
 
 def cut(net: Any, distance: int) -> None:
@@ -92,17 +139,39 @@ def tabulate(results: Mapping[str, Any]) -> str:
 
 
 def draw(results: Mapping[str, Any], path: Path | None = None) -> figures.Figure:
-    """Draw which layers a DenseNet's layers use: see `figures.pictures.draw_sources`.
+    """Draw which layers a DenseNet's layers use: its paper's figure 5, column by column.
+
+    Each target's weights are divided by the largest of them, since those of linear layers and of
+    convolutions differ in scale.
 
     Parameters
     ----------
     results : mapping
-        What `measure` returns.
+        ``sources``: what `source_weights` returns.
     path : Path, optional
         Where the picture goes.
     """
+    figure = new_figure(12, 4)
     blocks = [np.array(matrix, float) for matrix in results["sources"]]
-    return save(draw_sources(blocks), path)
+    row = figure.subplots(1, len(blocks), squeeze=False)[0]
+    for number, (axes, matrix) in enumerate(zip(row, blocks), 1):
+        shares = matrix / np.nanmax(matrix, axis=0)
+        picture = axes.imshow(100 * shares, cmap="cividis", vmin=0, vmax=100)
+        layers = matrix.shape[1] - 1
+        for (source, target), share in np.ndenumerate(shares):
+            if layers <= _MAX_LAYERS and source <= target:
+                colour = "white" if share < 0.5 else "black"
+                text = f"{100 * share:.0f}"
+                axes.text(target, source, text, ha="center", va="center", color=colour, fontsize=8)
+        ticks = np.arange(0, layers, -(-layers // 8))
+        follower = "linear layer" if number == len(blocks) else "transition"
+        axes.set_xticks([*ticks, layers], [*(ticks + 1), "out"])
+        axes.set_yticks([*ticks, layers], ["input", *ticks[1:], layers])
+        axes.set_title(f"dense block {number}; out: {follower}")
+        axes.set_xlabel("target: layer of the block")
+    row[0].set_ylabel("source: layer of the block")
+    figure.colorbar(picture, ax=row, shrink=0.8, label="mean |weight|, % of the target's largest")
+    return save(figure, path)
 
 
 STUDY = Measurement(

@@ -13,29 +13,57 @@ from runtime import mx
 
 import matplotlib.figure as figures
 import numpy as np
+from mxnet import autograd, gluon
+from mxnet.gluon import nn
 
 import models
 from datasets import Dataset, get_dataset
-from figures import analysis
 from figures.style import curve_style, new_figure, save
+from models.layers import BNReLU, conv, dense
+from models.resnet import group_layers
 from studies.study import Measurement
-from utils import table
+from utils import table, to_device
 
 DEPTHS = (20, 56, 110)
 SEEDS = (0, 1, 2)
 BATCHES, BATCH_SIZE = 20, 16  # so many that each block of stochastic depth lives in one of them
+KINDS = ("plain", "plain, BatchNorm", "ResNet", "ResNet, stochastic depth", "DenseNet-BC")
+
+
+def plain_net(depth: int, batch_norm: bool) -> nn.HybridSequential:
+    """Return the layers of a CIFAR ResNet one after another, without its shortcuts.
+
+    Parameters
+    ----------
+    depth : int
+        6n + 2, of which all but the last are 3×3 convolutions (He et al. 2015).
+    batch_norm : bool
+        Whether BatchNorm stands between each convolution and its ReLU.
+    """
+    net, before = nn.HybridSequential(), 3
+    widths = [16]
+    for blocks, width in zip(group_layers(depth, bottleneck=False), (16, 32, 64)):
+        widths += [width] * (2 * blocks)
+    for width in widths:
+        net.add(conv(width, before, kernel=3, stride=2 if width == 2 * before else 1))
+        net.add(BNReLU(width) if batch_norm else nn.Activation("relu"))
+        before = width
+    net.add(nn.GlobalAvgPool2D(), dense(10, before))
+    return net
 
 
 def build(kind: str, depth: int) -> Any:
     """Return a net of a kind and of about this depth, without weights."""
     if kind.startswith("plain"):
-        return analysis.PlainNet(depth, batch_norm=kind == "plain, BatchNorm")
+        return plain_net(depth, batch_norm=kind == "plain, BatchNorm")
     if kind == "DenseNet-BC":
         return models.get_model("densenet_bc40_k16", depth=depth // 6 * 6 + 4, growth_rate=12)
     return models.get_model("resnet20_sd" if "stochastic" in kind else "resnet20", depth=depth)
 
 
-KINDS = ("plain", "plain, BatchNorm", "ResNet", "ResNet, stochastic depth", "DenseNet-BC")
+def convolutions(net: Any) -> list[Any]:
+    """Return the weights of a net's convolutions, gluon.Parameter, from first to last."""
+    return [p for p in net.collect_params().values() if len(p.shape) == 4]
 
 
 def relative_gradients(net: Any, data: Dataset, seed: int, batches: int) -> np.ndarray:
@@ -59,13 +87,18 @@ def relative_gradients(net: Any, data: Dataset, seed: int, batches: int) -> np.n
         root of the mean square over batches. Times the learning rate, it is the share of itself by
         which a plain step of SGD moves a layer.
     """
+    criterion = gluon.loss.SoftmaxCrossEntropyLoss()
     order, squares = np.random.RandomState(seed).permutation(len(data.train)), []
     for step in range(batches):
         batch = data.train.take(order[step * BATCH_SIZE : (step + 1) * BATCH_SIZE])
         models.draw_gates(net, seed, step)
         net.collect_params().zero_grad()  # a block that is left out gets none
-        _, sizes = analysis.relative_gradients(net, batch.images, batch.labels, data.normaliser)
-        squares.append(sizes**2)
+        with autograd.record():
+            logits = net(to_device(data.normaliser.arrays(batch.images), mx.cpu()))
+            loss = criterion(logits, mx.nd.array(batch.labels)).mean()
+        loss.backward()
+        shares = [p.grad().norm() / p.data().norm() for p in convolutions(net)]
+        squares.append([float(share.asscalar()) ** 2 for share in shares])
     found: np.ndarray = np.sqrt(np.mean(squares, axis=0))
     return found
 

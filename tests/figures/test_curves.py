@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from errors import InputError
-from figures import curves, measurements, pictures
+from figures import curves, pictures
 
 
 def write_run(folder, epochs=3, validated=True):
@@ -111,77 +111,8 @@ def test_a_run_that_fails_before_its_first_epoch_shows_nothing(tmp_path):
     assert shown == []
 
 
-def test_gradients_before_and_after_are_drawn_with_their_losses():
-    measured = {"before": (2.3, np.array([1.0, 0.1])), "after": (1.2, np.array([0.5, 0.2]))}
-    figure = measurements.plot_gradients({"net": {**measured, "steps": 7}})
-    before, after = figure.axes
-    assert before.lines[0].get_ydata().tolist() == [1.0, 0.1]
-    assert after.lines[0].get_ydata().tolist() == [0.5, 0.2]
-    assert after.lines[0].get_label() == "net: loss 1.20"
-    assert after.get_title() == "after 7 steps"
-    assert drawn(figure)
-
-
-def test_blocks_are_drawn_with_how_often_they_lived():
-    alive = np.array([[1, 1, 1, 1], [1, 0, 1, 0]], bool)
-    figure = measurements.plot_survival(np.array([0.9, 0.5]), alive)
-    bars, raster = figure.axes
-    assert bars.lines[0].get_xdata().tolist() == [100, 50]
-    assert "1.5 of 2" in raster.get_title()
-    assert drawn(figure)
-
-
-def test_the_line_through_step_times_gives_the_price_of_a_block():
-    counts = [0, 10, 20]
-    seconds = np.array([[0.1, 0.1, 0.9], [0.3, 0.3, 0.3], [0.5, 0.5, 0.5]])  # 20 ms a block
-    (axes,) = measurements.plot_step_times(counts, seconds, expected=15).axes
-    labels = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert "20.00 ms a block" in labels
-    assert "expected: 15.00 blocks, 80 % of the time" in labels
-
-
-def test_every_model_is_named_beside_its_error():
-    published = {"densenet40_k12": (1_000_000, 5.24), "densenet_bc100_k12": (769_162, 4.51)}
-    published.update(resnet20=(270_000, 8.75), resnet164=(1_700_000, 5.46))
-    published.update(resnet110_sd=(1_700_000, 5.25), se_resnet110=(1_740_000, 5.21))
-    figure = measurements.plot_models(published)
-    texts = {text.get_text(): text.xy for text in figure.axes[0].texts}
-    assert texts["bc100_k12"] == (0.769162, 4.51)
-    assert sorted(texts) == ["110_sd", "164", "20", "40_k12", "bc100_k12", "se_110"]
-    assert drawn(figure)
-
-
-def test_connections_are_drawn_without_the_first_which_reads_colours():
-    rows = np.array([[3, 432], [16, 2304], [32, 9216]])
-    figure = measurements.plot_connections({"net": rows})
-    assert figure.axes[0].lines[0].get_xdata().tolist() == [16, 32]
-    assert drawn(figure)
-
-
-def test_sources_are_shares_of_each_targets_largest():
-    block = np.array([[4.0, 1.0], [np.nan, 2.0]])
-    figure = pictures.draw_sources([block, 10 * block])
-    for axes in figure.axes[:2]:
-        shares = axes.images[0].get_array().filled(np.nan)
-        np.testing.assert_array_equal(shares, [[100, 50], [np.nan, 100]])
-        assert sorted(text.get_text() for text in axes.texts) == ["100", "100", "50"]
-    titles = [axes.get_title() for axes in figure.axes[:2]]
-    assert titles == ["dense block 1; out: transition", "dense block 2; out: linear layer"]
-    assert drawn(figure)
-
-
 def test_a_confusion_matrix_says_what_its_axes_are_whatever_the_classes_are_called():
     axes = pictures.draw_confusion(np.eye(2, dtype=int), ["猫", "x\x1b"]).axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
     assert [text.get_text() for text in axes.get_yticklabels()] == ["?", "x?"]
     assert drawn(axes.figure)
-
-
-def test_bars_say_their_numbers_and_leave_out_what_was_not_measured():
-    groups = {"depth 40": {"plain": 1.5, "efficient": 0.5}, "depth 100": {"efficient": 1.25}}
-    figure = measurements.plot_bars({"peak, GB": groups, "step, s": groups})
-    for axes in figure.axes:
-        texts = [text.get_text() for text in axes.texts]
-        assert {"1.5", "0.5", "1.25"} <= set(texts)
-        assert [text.get_text() for text in axes.get_xticklabels()] == list(groups)
-    assert drawn(figure)

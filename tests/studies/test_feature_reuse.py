@@ -68,10 +68,13 @@ def test_the_error_is_the_share_of_wrong_answers():
 
 
 def test_table_and_picture_are_of_what_was_measured(tmp_path):
-    results = {"errors": {"1": 0.5, "all": 0.1}, "sources": [[[1.0, 4.0], [None, 2.0]]]}
-    results = json.loads(to_json(results))
+    block = [[1.0, 4.0], [None, 2.0]]
+    results = json.loads(to_json({"errors": {"1": 0.5, "all": 0.1}, "sources": [block, block]}))
     assert "50.00 | 10.00" in feature_reuse.tabulate(results)
     figure = feature_reuse.draw(results, tmp_path / "picture.png")
-    drawn = figure.axes[0].images[0].get_array().filled(np.nan)
-    np.testing.assert_allclose(drawn, [[100, 100], [np.nan, 50]])
+    for axes, out in zip(figure.axes[:2], ("transition", "linear layer")):
+        drawn = axes.images[0].get_array().filled(np.nan)
+        np.testing.assert_allclose(drawn, [[100, 100], [np.nan, 50]])
+        assert sorted(text.get_text() for text in axes.texts) == ["100", "100", "50"]
+        assert axes.get_title().endswith(f"out: {out}")
     assert (tmp_path / "picture.png").stat().st_size > 5000

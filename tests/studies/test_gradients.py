@@ -10,7 +10,6 @@ from mxnet import gluon
 
 import datasets
 import models
-from figures.analysis import PlainNet, convolutions
 from studies import gradients
 
 CE = gluon.loss.SoftmaxCrossEntropyLoss()
@@ -24,14 +23,24 @@ def data():
 @pytest.mark.parametrize("depth", gradients.DEPTHS)
 def test_all_nets_are_about_as_deep(depth):
     for kind in gradients.KINDS:
-        assert abs(len(convolutions(gradients.build(kind, depth))) - depth) <= 2, kind
+        net = gradients.build(kind, depth)
+        assert abs(len(gradients.convolutions(net)) - depth) <= 2, kind
+
+
+def test_a_plain_net_has_the_layers_of_the_resnet_of_its_depth():
+    nets = gradients.plain_net(20, batch_norm=True), models.get_model("resnet20")
+    plain, resnet = ([p.shape for p in gradients.convolutions(net)] for net in nets)
+    assert plain == resnet
+    # Strides too: at another size the same layer would do other work.
+    plain, resnet = map(models.count_multiply_accumulates, nets)
+    assert plain == resnet
 
 
 def test_a_relative_gradient_is_the_slope_of_the_loss_over_the_size_of_the_weights(
     data, monkeypatch
 ):
     monkeypatch.setattr(gradients, "BATCH_SIZE", 6)
-    net = PlainNet(8, batch_norm=False)
+    net = gradients.plain_net(8, batch_norm=False)
     models.initialize(net, mx.cpu(), seed=1)
     found = gradients.relative_gradients(net, data, seed=3, batches=1)
     batch = data.train.take(np.random.RandomState(3).permutation(len(data.train))[:6])
@@ -40,7 +49,7 @@ def test_a_relative_gradient_is_the_slope_of_the_loss_over_the_size_of_the_weigh
         logits = net(mx.nd.array(data.normaliser.arrays(batch.images)))
         return float(CE(logits, mx.nd.array(batch.labels)).mean().asscalar())
 
-    parameters = convolutions(net)
+    parameters = gradients.convolutions(net)
     assert len(found) == len(parameters) == 7
     for parameter, measured in zip(parameters, found):
         weight, gradient = parameter.data().asnumpy(), parameter.grad().asnumpy()
