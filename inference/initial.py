@@ -12,12 +12,12 @@ import numpy as np
 
 import models
 from errors import InputError
-from inference.old_checkpoints import count_classes, load_old_parameters
+from inference.old_checkpoints import modern_names
 from inference.trained import load_trained
 from records.config import Config
 from utils import LOG, Normaliser, read_regular, sha256
 from weights import pretrained
-from weights.parameters import named_parameters
+from weights.parameters import get_parameters, named_parameters
 from weights.params_file import MAX_BYTES, read_params
 
 _CLASSIFIER = "output."
@@ -110,8 +110,8 @@ def open_weights(source: str, config: Config) -> InitialWeights:
             pretrained.gluoncv_file(source), source, config, pretrained.GLUONCV_NORMALISER
         )
     trained = load_trained(source)
-    arrays = {name: p.data().asnumpy() for name, p in named_parameters(trained.net).items()}
-    return InitialWeights(arrays, {"source": source, **trained.facts["source"]}, trained.normaliser)
+    facts = {"source": source, **trained.facts["source"]}
+    return InitialWeights(get_parameters(trained.net), facts, trained.normaliser)
 
 
 def _from_file(
@@ -120,8 +120,6 @@ def _from_file(
     data = read_regular(path, MAX_BYTES)
     arrays = read_params(data, path)
     if arrays and not any("." in name for name in arrays):
-        net = models.get_model(config.model, count_classes(arrays, path), **config.model_options())
-        models.initialize(net)  # shapes that GluonCV's nets leave open
-        load_old_parameters(net, path)
-        arrays = {name: p.data().asnumpy() for name, p in named_parameters(net).items()}
+        net = models.get_model(config.model, **config.model_options())
+        arrays = modern_names(arrays, net, path)
     return InitialWeights(arrays, {"source": source, "sha256": sha256(data)}, normaliser)

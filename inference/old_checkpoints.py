@@ -5,8 +5,7 @@
 `save_params` of MXNet 0.12 wrote ``conv0_weight``, ``bottleneck0_batchnorm0_gamma`` and so on: the
 layer's class and a counter, after those of the block that it is in. Today's names are paths in the
 net, ``features.1.layers.0.reduce.0.gamma``; neither name follows from the other. But the order of
-the layers is the same. So the n-th layer of the file is taken for the n-th of the net; if their
-parameters or shapes differ, the file is of another net.
+the layers is the same, so the n-th layer of the file is taken for the n-th of the net.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from errors import InputError, Parser, command_line, end_on_ctrl_c  # isort: spl
 if __name__ == "__main__":
     end_on_ctrl_c()
 
+import math
 import re
 import sys
 from pathlib import Path
@@ -28,107 +28,78 @@ from utils import read_regular
 from weights.parameters import named_parameters, save_parameters, set_parameters
 from weights.params_file import MAX_BYTES, read_params
 
-_KINDS = ("weight", "bias", "gamma", "beta", "running_mean", "running_var")
-_NAME = re.compile(rf"(?P<layer>.+)_(?P<kind>{'|'.join(_KINDS)})")
-# A DenseNet's names: layers of dense blocks and transitions are numbered throughout the net.
+# With or without the net's own prefix, as in densenet0_conv0_weight.
+_NAME = re.compile(r"(.+)_(weight|bias|gamma|beta|running_mean|running_var)")
+# A DenseNet's layers; those of dense blocks and transitions are numbered throughout the net.
 _PLACE = re.compile(
-    r"(?:(?P<block>bottleneck|singlelayer)(?P<layer>\d{1,9})_|transition(?P<transition>\d{1,9})_)?"
-    r"(?P<kind>conv|batchnorm|dense)(?P<number>\d{1,9})"
+    r"(?:[a-z]+\d+_)??(?:(bottleneck|singlelayer|transition)(\d{1,9})_)?"
+    r"(batchnorm|conv|dense)(\d{1,9})"
 )
 
 
-def load_old_parameters(net: Any, path: str | Path, ctx: Sequence[Any] | None = None) -> None:
-    """Load a file of prefix-style names into a net, by position and shape.
+def modern_names(
+    arrays: Mapping[str, np.ndarray], net: Any, source: object
+) -> dict[str, np.ndarray]:
+    """Return the arrays of such a file under the names that they have in a net.
 
     Parameters
     ----------
+    arrays : mapping of str to numpy.ndarray
+        What ``save_params``, or ``collect_params().save``, wrote, in any order that a Python of the
+        time gave a dictionary.
     net : gluon.Block
-        A net with the same layers in the same order.
-    path : path
-        What ``save_params``, or ``collect_params().save``, wrote; with or without the net's own
-        prefix, in any order that a Python of the time gave a dictionary.
-    ctx : list of mxnet.Context, optional
-        Where to put a net that is not initialised; the CPU by default.
+        Of the same layers in the same order; whether shapes fit is not looked at.
+    source : object
+        Where the arrays come from, for the message.
 
     Raises
     ------
     InputError
-        If it is no such file, or its layers are not those of the net; the net is as before.
+        If the names are others, or the layers are not those of the net.
     """
-    path = Path(path)
-    arrays = read_params(read_regular(path, MAX_BYTES), path)
-    old = _in_order(_layers(arrays, path))
-    new: dict[str, dict[str, str]] = {}
-    for name in named_parameters(net):
-        layer, _, kind = name.rpartition(".")
-        new.setdefault(layer, {})[kind] = name
-    renamed = {}
-    shapes = {name: parameter.shape for name, parameter in named_parameters(net).items()}
-    for number, (layer, names) in enumerate(new.items()):
-        if number == len(old):
-            raise InputError(f"{path} ends after {len(old)} layers, this net has {len(new)}")
-        old_layer, values = old[number]
-        found = {kind: value.shape for kind, value in values.items()}
-        wanted = {kind: shapes[name] for kind, name in names.items()}
-        if found != wanted:
-            raise InputError(
-                f"{path} is of another net: its layer {number + 1}, {old_layer}, has {found}, "
-                f"and this net's, {layer}, {wanted}"
-            )
-        renamed.update({name: values[kind] for kind, name in names.items()})
-    if len(old) > len(new):
-        raise InputError(f"{path} has {len(old)} layers, this net only {len(new)}")
-    set_parameters(net, renamed, path, ctx)
-
-
-def count_classes(arrays: Mapping[str, np.ndarray], source: Path) -> int:
-    """Return how many classes such a file tells apart: the rows of its last layer."""
-    _, classifier = _in_order(_layers(arrays, source))[-1]
-    return len(next(iter(classifier.values())))
-
-
-def _layers(arrays: Mapping[str, np.ndarray], source: Path) -> dict[str, dict[str, np.ndarray]]:
-    """Group parameters by layer, without the prefix that all names share."""
-    # The net's own, as in densenet0_conv0_weight, unless it was left out.
-    prefix = re.match(r"(?:[a-z]+\d+_)?", next(iter(arrays), ""))
-    start = prefix.end() if prefix and all(name.startswith(prefix[0]) for name in arrays) else 0
-    layers: dict[str, dict[str, np.ndarray]] = {}
+    old: dict[str, dict[str, np.ndarray]] = {}
     for name, value in arrays.items():
-        match = _NAME.fullmatch(name[start:])
+        match = _NAME.fullmatch(name)
         if match is None:
             raise InputError(
                 f"{source} has no prefix-style names such as conv0_weight: it has {name!r:.60}"
             )
-        layers.setdefault(match["layer"], {})[match["kind"]] = value
-    return layers
+        old.setdefault(match[1], {})[match[2]] = value
+    new: dict[str, dict[str, str]] = {}
+    for name in named_parameters(net):
+        layer, _, kind = name.rpartition(".")
+        new.setdefault(layer, {})[kind] = name
+    if len(old) != len(new):
+        raise InputError(f"{source} is of another net: {len(old)} layers, this has {len(new)}")
+    renamed = {}
+    for layer, names in zip(_in_order(list(old)), new.values()):
+        if set(old[layer]) != set(names):
+            found, wanted = (", ".join(sorted(kinds)) for kinds in (old[layer], names))
+            raise InputError(f"{source} is of another net: {layer} has {found} instead of {wanted}")
+        renamed.update({name: old[layer][kind] for kind, name in names.items()})
+    return renamed
 
 
-def _in_order(
-    layers: Mapping[str, dict[str, np.ndarray]],
-) -> list[tuple[str, dict[str, np.ndarray]]]:
+def _in_order(layers: list[str]) -> list[str]:
     """Return layers in the order of computation.
 
     It is the file's, unless the names are a DenseNet's: their numbers tell the order.
     """
-    matches = {name: _PLACE.fullmatch(name) for name in layers}
-    places = {name: match for name, match in matches.items() if match}
-    units = {match["layer"] for match in places.values() if match["layer"]}
-    transitions = {match["transition"] for match in places.values() if match["transition"]}
+    places = {layer: match for layer in layers if (match := _PLACE.fullmatch(layer))}
+    units = {(match[1] == "transition", match[2]) for match in places.values() if match[1]}
     if not units or len(places) < len(layers):
-        return list(layers.items())
-    per_block = len(units) / (len(transitions) + 1)
+        return layers
+    transitions = sum(is_transition for is_transition, _ in units)
+    per_block = (len(units) - transitions) / (transitions + 1)
 
-    def place(name: str) -> tuple[float, ...]:
-        match = places[name]
-        within = (int(match["number"]), ["batchnorm", "conv", "dense"].index(match["kind"]))
-        if match["layer"]:
-            layer = int(match["layer"])
-            return (layer // per_block, layer, *within)
-        if match["transition"]:
-            return (int(match["transition"]) + 0.5, 0, *within)
-        return (-1 if match["kind"] == "conv" else len(units), 0, *within)
+    def place(layer: str) -> tuple[float, int, int, str]:
+        unit, number, kind, within = places[layer].groups()
+        if not unit:  # the first convolution, or what follows all blocks
+            return (-1 if kind == "conv" else math.inf, 0, int(within), kind)
+        block = int(number) + 0.5 if unit == "transition" else int(number) // per_block
+        return (block, int(number), int(within), kind)
 
-    return [(name, layers[name]) for name in sorted(layers, key=place)]
+    return sorted(layers, key=place)
 
 
 @command_line
@@ -141,7 +112,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--classes", type=int, default=10, help="[10]")
     arguments = parser.parse_args(argv)
     net = models.get_model(arguments.model, arguments.classes)
-    load_old_parameters(net, arguments.old)
+    arrays = read_params(read_regular(Path(arguments.old), MAX_BYTES), arguments.old)
+    set_parameters(net, modern_names(arrays, net, arguments.old), arguments.old)
     save_parameters(net, arguments.new)
     print(arguments.new)
 

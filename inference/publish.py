@@ -22,12 +22,12 @@ import datasets
 import models
 from inference.logits import evaluate_net
 from inference.metrics import measure
-from inference.trained import Trained, load_trained
-from records.run_folder import read_json
-from utils import sha256, to_json, write_atomically
+from inference.trained import load_trained
+from records.run_folder import read_config
+from utils import sha256, table, to_json, write_atomically
 from weights import pretrained
-from weights.parameters import named_parameters, save_arrays, set_parameters
-from weights.params_file import read_params
+from weights.parameters import get_parameters, set_parameters
+from weights.params_file import write_params
 
 _ERROR = ("top1_error", "top1_error_interval")
 _README = """# Pretrained weights
@@ -38,9 +38,6 @@ _README = """# Pretrained weights
 Made by `python -m inference.publish RUN` from the best epoch of a run, in float16; the errors are
 those of these rounded weights on the test set, with 95 % intervals. `table.json` has the same and
 more: the statistics to normalise by, the SHA-256 checked at loading, the run's data and seed.
-
-| model | data | test error, % | epochs | training | file |
-|---|---|---|---|---|---|
 """
 
 
@@ -84,18 +81,23 @@ def publish(run: str | Path, note: str = "", replace: bool = False) -> dict[str,
     dataset = datasets.get_dataset(facts["data"]["name"], trained.data_dir)
     if dataset.fingerprint != facts["data"]["fingerprint"]:
         raise InputError(f"the data that {run} was trained on has changed: put it back")
-    file = f"{name}.params"
-    side = pretrained.FOLDER / f"{file}.new"  # the old weights stay until these are measured
-    try:
-        data = _save_rounded(trained, side)
-        measured = _measure(trained, dataset, data)
-    except BaseException:
-        side.unlink(missing_ok=True)
-        raise
-    config = read_json(Path(run) / "config.json")
+    with np.errstate(over="ignore"):
+        arrays = {k: v.astype(np.float16) for k, v in get_parameters(trained.net).items()}
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise InputError("a parameter is beyond float16's range: these weights cannot be kept so")
+    data = write_params(arrays)
+    if len(data) > pretrained.MAX_BYTES:
+        raise InputError(
+            f"{len(data):,} bytes of weights are more than the {pretrained.MAX_BYTES:,} that are "
+            "kept here: export the run instead"
+        )
+    set_parameters(trained.net, arrays, "the rounded weights")
+    result = evaluate_net(trained.net, dataset.test, trained.normaliser, [mx.cpu()])
+    measured = measure(result["probabilities"], dataset.test.labels, dataset.classes)
+    config = read_config(Path(run))
     row = {
         "model": name,
-        "file": file,
+        "file": f"{name}.params",
         "bytes": len(data),
         "sha256": sha256(data),
         "classes": list(trained.classes),
@@ -105,51 +107,35 @@ def publish(run: str | Path, note: str = "", replace: bool = False) -> dict[str,
         "minutes": round(results["train_seconds"] / 60, 1),
         "machine": f"{config['host']['processors']} processors, {config['devices']} device(s)",
         "preset": config["config"]["preset"],
-        "note": note,
+        "note": " ".join(note.split()),
         "facts": {**facts, "model": name},
     }
-    side.replace(pretrained.FOLDER / file)
-    _write_table([*{**rows, name: row}.values()])
+    rows = sorted([*{**rows, name: row}.values()], key=lambda row: row["model"])
+    write_atomically(pretrained.FOLDER / row["file"], data)
+    write_atomically(pretrained.FOLDER / "table.json", to_json(rows, indent=1) + b"\n")
+    write_atomically(pretrained.FOLDER / "README.md", describe(rows).encode())
     return row
 
 
-def _save_rounded(trained: Trained, path: Path) -> bytes:
-    parameters = named_parameters(trained.net)
-    arrays = {key: p.data(p.list_ctx()[0]).astype("float16") for key, p in parameters.items()}
-    if not all(np.isfinite(array.asnumpy()).all() for array in arrays.values()):
-        raise InputError("a parameter is beyond float16's range: these weights cannot be kept so")
-    data = save_arrays(path, {key: array.as_in_context(mx.cpu()) for key, array in arrays.items()})
-    if len(data) > pretrained.MAX_BYTES:
-        raise InputError(
-            f"{len(data):,} bytes of weights are more than the {pretrained.MAX_BYTES:,} that are "
-            "kept here: export the run instead"
-        )
-    return data
-
-
-def _measure(trained: Trained, dataset: datasets.Dataset, data: bytes) -> dict[str, Any]:
-    """Measure a net with weights as they were saved, on the test images."""
-    set_parameters(trained.net, read_params(data, "the rounded weights"), "the rounded weights")
-    result = evaluate_net(trained.net, dataset.test, trained.normaliser, [mx.cpu()])
-    return measure(result["probabilities"], dataset.test.labels, dataset.classes)
-
-
-def _write_table(rows: Sequence[dict[str, Any]]) -> None:
-    rows = sorted(rows, key=lambda row: row["model"])
+def describe(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the page that says what the rows of the table do."""
     on_cifar = (row["model"] for row in rows if row["facts"]["data"]["name"] == "cifar10")
-    lines = [_README.format(example=next(on_cifar, rows[0]["model"]))]
+    cells = []
     for row in rows:
-        error, interval = (row["test"][key] for key in _ERROR)
-        low, high = interval
-        note = " ".join(row["note"].split()).replace("|", r"\|")  # it stays one cell
-        data = ", ".join(filter(None, (row["facts"]["data"]["name"], note)))
-        lines.append(
-            f"| `{row['model']}` | {data} | {100 * error:.2f} "
-            f"({100 * low:.2f} to {100 * high:.2f}) | {row['epochs']} | {row['minutes']:g} min, "
-            f"{row['machine']}, preset `{row['preset']}` | {row['bytes']:,} bytes |\n"
+        error, (low, high) = (row["test"][key] for key in _ERROR)
+        cells.append(
+            (
+                f"`{row['model']}`",
+                ", ".join(filter(None, (row["facts"]["data"]["name"], row["note"]))),
+                f"{100 * error:.2f} ({100 * low:.2f} to {100 * high:.2f})",
+                row["epochs"],
+                f"{row['minutes']:g} min, {row['machine']}, preset `{row['preset']}`",
+                f"{row['bytes']:,} bytes",
+            )
         )
-    write_atomically(pretrained.FOLDER / "table.json", to_json(rows, indent=1) + b"\n")
-    write_atomically(pretrained.FOLDER / "README.md", "".join(lines).encode())
+    header = ("model", "data", "test error, %", "epochs", "training", "file")
+    example = next(on_cifar, rows[0]["model"])
+    return f"{_README.format(example=example)}\n{table(header, cells)}\n"
 
 
 @command_line

@@ -16,7 +16,7 @@ import models
 from errors import InputError, nearest
 from records.checkpoints import Checkpoint, find, read_checkpoint
 from records.config import Config
-from records.run_folder import read_json, read_results
+from records.run_folder import read_config, read_results
 from utils import Normaliser, sha256
 from weights import pretrained
 from weights.parameters import set_parameters
@@ -69,17 +69,17 @@ def load_trained(source: str | Path, ctx: Sequence[Any] | None = None) -> Traine
         If there is no such thing, or it is damaged.
     """
     path = Path(source)
+    file = path.name if path.suffix == ".params" else "best.params"
+    folder = path.parent if path.suffix == ".params" else path
     if (path / "config.json").is_file():
-        trained = _from_checkpoint(find(path), "best.params", path, ctx)
-    elif (path / "manifest.json").is_file():
-        trained = _from_checkpoint(
-            read_checkpoint(path), "best.params", path.absolute().parents[1], ctx
-        )
-    elif path.suffix == ".params" and (path.parent / "manifest.json").is_file():
-        checkpoint = read_checkpoint(path.parent)
-        trained = _from_checkpoint(checkpoint, path.name, path.absolute().parents[2], ctx)
+        trained = _from_checkpoint(find(path), file, path, ctx)
+    elif (folder / "manifest.json").is_file():
+        trained = _from_checkpoint(read_checkpoint(folder), file, folder.absolute().parents[1], ctx)
     elif str(source) in pretrained.names():
-        trained = _from_table(str(source), ctx)
+        row = pretrained.find(str(source))
+        net = models.get_model(row["model"], len(row["classes"]))
+        pretrained.load(net, row["model"], len(row["classes"]), ctx)
+        trained = Trained(net, tuple(row["classes"]), Normaliser.from_dict(row), row["facts"])
     else:
         hint = nearest(str(source), pretrained.names()) or " check the path"
         raise InputError(f"{source} is no run folder, checkpoint or pretrained model:{hint}")
@@ -139,7 +139,7 @@ def run_facts(
 def _from_checkpoint(
     checkpoint: Checkpoint, file: str, run: Path, ctx: Sequence[Any] | None
 ) -> Trained:
-    description = read_json(run / "config.json")
+    description = read_config(run)
     if file not in ("best.params", "net.params"):
         raise InputError(f"{checkpoint.path / file} holds no net: choose best.params or net.params")
     try:
@@ -148,17 +148,10 @@ def _from_checkpoint(
         facts = run_facts(description, results, checkpoint, file)
         classes = tuple(str(name) for name in data["classes"])
         normaliser = Normaliser.from_dict(data)
+    except InputError:
+        raise
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(f"{run / 'config.json'} is damaged: {error!r}") from error
     net = models.get_model(config.model, len(classes), **config.model_options())
     set_parameters(net, checkpoint.arrays(file), checkpoint.path / file, ctx)
     return Trained(net, classes, normaliser, facts, config.data_dir)
-
-
-def _from_table(name: str, ctx: Sequence[Any] | None) -> Trained:
-    row = pretrained.find(name)
-    net = models.get_model(name, len(row["classes"]))
-    pretrained.load(net, name, len(row["classes"]), ctx)
-    return Trained(net, tuple(row["classes"]), Normaliser.from_dict(row), row["facts"])
