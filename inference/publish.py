@@ -110,10 +110,10 @@ def publish(run: str | Path, note: str = "", replace: bool = False) -> dict[str,
         "note": " ".join(note.split()),
         "facts": {**facts, "model": name},
     }
-    rows = sorted([*{**rows, name: row}.values()], key=lambda row: row["model"])
+    kept = sorted([*{**rows, name: row}.values()], key=lambda row: row["model"])
     write_atomically(pretrained.FOLDER / row["file"], data)
-    write_atomically(pretrained.FOLDER / "table.json", to_json(rows, indent=1) + b"\n")
-    write_atomically(pretrained.FOLDER / "README.md", describe(rows).encode())
+    write_atomically(pretrained.FOLDER / "table.json", to_json(kept, indent=1) + b"\n")
+    write_atomically(pretrained.FOLDER / "README.md", describe(kept).encode())
     return row
 
 

@@ -123,10 +123,12 @@ def load(net: Any, name: str, classes: int, ctx: Sequence[Any] | None = None) ->
 
 def _read(name: str) -> tuple[Mapping[str, np.ndarray], int, Path]:
     """Return a model's arrays, how many classes they tell apart, and their file."""
-    kept = name in names() or name not in gluoncv_names()
-    row = find(name) if kept else {"classes": range(_GLUONCV_CLASSES)}
-    path = FOLDER / row["file"] if kept else gluoncv_file(name)
+    if name not in names() and name in gluoncv_names():
+        path = gluoncv_file(name)
+        return read_params(read_regular(path, MAX_FILE), path), _GLUONCV_CLASSES, path
+    row = find(name)
+    path = FOLDER / row["file"]
     data = read_regular(path, MAX_FILE)
-    if kept and sha256(data) != row["sha256"]:
+    if sha256(data) != row["sha256"]:
         raise InputError(f"{path} is damaged: its checksum is not that of the table; get it again")
     return read_params(data, path), len(row["classes"]), path
