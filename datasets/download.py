@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import time
 from pathlib import Path
-from typing import Mapping, Sequence
+from typing import Sequence
 from urllib.parse import urlsplit
 
 import portalocker
@@ -14,17 +15,17 @@ import requests
 import urllib3
 from tqdm import tqdm
 
-from datasets.archive import check_archive, own_digest
+from datasets.archive import check_archive, own_checksum
 from errors import InputError
 from utils import one_line
 
 TIMEOUT = (10, 30)  # seconds to connect, seconds without a byte
-ROUNDS, PROGRESS = 2, 1 << 20  # through all mirrors, not counting those that bring so many bytes
+MAX_BYTES = 1 << 28  # of a file
+PROGRESS = 1 << 20  # bytes; all mirrors are tried twice, and again while a round brings so many
 PAUSE = 1  # second before all mirrors are tried again
 # In the first round a mirror that is slower than this after so many seconds is left for the next:
 # universities throttle, and a file can take an hour from one mirror and a minute from another.
 SLOW_BYTES_PER_SECOND, SLOW_SECONDS = 200_000, 30
-UNKNOWN_SIZE = 1 << 28  # most bytes of an archive whose checksum the user has given
 _BLOCK = 1 << 16
 
 
@@ -32,7 +33,7 @@ class MirrorError(Exception):
     """Why one mirror did not give the file, in a few words."""
 
 
-def download(path: Path, mirrors: Sequence[str], digests: Mapping[str, str], size: int) -> None:
+def download(path: Path, mirrors: Sequence[str], checksum: str) -> None:
     """Download a file unless it is there, and check it before it gets its name.
 
     What has arrived is kept in ``<name>.part`` and continued by the next try or the next run. If
@@ -44,17 +45,15 @@ def download(path: Path, mirrors: Sequence[str], digests: Mapping[str, str], siz
         The file to make.
     mirrors : sequence of str
         Addresses of folders that hold a file of this name, best first.
-    digests : mapping of str to str
-        Hexadecimal digest by algorithm; a ``.sha256`` file beside `path` replaces them.
-    size : int
-        Its length in bytes; ignored where there is such a file.
+    checksum : str
+        ``algorithm:hexadecimal digits``; a ``.sha256`` file beside `path` replaces it.
 
     Raises
     ------
     InputError
         If no mirror has it, or the folder cannot be written to; with one reason for each mirror.
     """
-    own, partial = own_digest(path), path.with_name(path.name + ".part")
+    checksum, partial = own_checksum(path) or checksum, path.with_name(path.name + ".part")
     reasons: dict[str, str] = {}
     with one_line(f"{path.parent} cannot be written to"):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,18 +68,19 @@ def download(path: Path, mirrors: Sequence[str], digests: Mapping[str, str], siz
             raise InputError(f"{lock.name} cannot be locked: {error}") from error
         if path.exists():
             return
-        rounds, hurry = 0, len(mirrors) > 1
-        while rounds < ROUNDS:
+        for number in itertools.count():
             before = _length(partial)
             for mirror in mirrors:
                 url = f"{mirror.rstrip('/')}/{path.name}"
                 try:
-                    _fetch(url, partial, None if own else size, hurry)
-                    _accept(partial, path, own or digests)
+                    _fetch(url, partial, hurry=number == 0 and len(mirrors) > 1)
+                    _check(partial, checksum)
+                    os.replace(partial, path)
                     return
                 except MirrorError as error:
                     reasons[urlsplit(mirror).netloc or mirror] = str(error)
-            rounds, hurry = rounds + (_length(partial) - before < PROGRESS), False
+            if number and _length(partial) - before < PROGRESS:
+                break
             time.sleep(PAUSE)
     why = "; ".join(f"{host}: {reason}" for host, reason in reasons.items())
     raise InputError(f"{path.name} could not be downloaded ({why})")
@@ -90,61 +90,47 @@ def _length(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _accept(partial: Path, path: Path, digests: Mapping[str, str]) -> None:
-    """Give the file its name if its checksum is right, else delete it."""
+def _check(partial: Path, checksum: str) -> None:
+    """Delete a file that is not the one wanted, so that the next try begins again."""
     try:
-        check_archive(partial, digests)
+        check_archive(partial, checksum)
     except InputError as error:
         partial.unlink()
         raise MirrorError("wrong checksum") from error
-    os.replace(partial, path)
 
 
-def _fetch(url: str, partial: Path, size: int | None, hurry: bool) -> None:
-    """Download what a partial file lacks of `size` bytes, or of what the server says."""
+def _fetch(url: str, partial: Path, hurry: bool) -> None:
+    """Download what a partial file lacks."""
     have = _length(partial)
-    if have and have == size:
-        return
     print(f"downloading {url}", file=sys.stderr)
     # A server that compressed the archive once more would change its checksum.
-    headers = {"Accept-Encoding": "identity", "Range": f"bytes={have}-"}
+    headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
     try:
         with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
-            if response.status_code == 416:  # its file is no longer than ours: not the same one
-                partial.unlink()
-                raise MirrorError("shorter than what was downloaded already")
+            if response.status_code == 416:  # nothing is lacking; the checksum says if it is right
+                return
             response.raise_for_status()
-            range_sent = response.headers.get("Content-Range", "bytes 0-")
-            start = int(range_sent[len("bytes ") :].partition("-")[0])
-            if start not in (0, have):
-                raise MirrorError("answers with another range than asked for")
-            _append(response, partial, start, size, hurry)
+            _append(response, partial, have if response.status_code == 206 else 0, hurry)
     except requests.RequestException as error:
         code = getattr(error.response, "status_code", None)
-        raise MirrorError(
-            f"HTTP {code}" if code else f"no answer: {type(error).__name__}"
-        ) from error
+        reason = f"HTTP {code}" if code else f"no answer: {type(error).__name__}"
+        raise MirrorError(reason) from error
     except urllib3.exceptions.HTTPError as error:
         raise MirrorError(f"connection broke off: {type(error).__name__}") from error
-    except ValueError as error:
-        raise MirrorError("no range that can be read") from error
 
 
-def _append(
-    response: requests.Response, partial: Path, have: int, size: int | None, hurry: bool
-) -> None:
-    """Write the response's body behind the first `have` bytes of the file, up to the limit."""
+def _append(response: requests.Response, partial: Path, have: int, hurry: bool) -> None:
+    """Write the response's body behind the first `have` bytes of the file."""
     length = response.headers.get("Content-Length", "")
-    total = size or (have + int(length) if length.isdecimal() else None)
-    limit = size or UNKNOWN_SIZE
+    total = have + int(length) if length.isdecimal() else None
     began, begun_at = time.monotonic(), have
     with open(partial, "ab" if have else "wb") as file, tqdm(
         desc=partial.stem, initial=have, total=total, unit="B", unit_scale=True, disable=None
     ) as bar:
         for block in response.raw.stream(_BLOCK, decode_content=False):
             have += len(block)
-            if have > limit:
-                raise MirrorError(f"longer than {limit:,} bytes")
+            if have > MAX_BYTES:
+                raise MirrorError(f"longer than {MAX_BYTES:,} bytes")
             file.write(block)
             bar.update(len(block))
             seconds = time.monotonic() - began
@@ -152,5 +138,3 @@ def _append(
                 if have - begun_at < seconds * SLOW_BYTES_PER_SECOND:
                     raise MirrorError(f"slow, {(have - begun_at) / seconds / 1e3:.0f} kB/s")
                 hurry = False
-    if total is not None and have < total:
-        raise MirrorError(f"ended after {have:,} of {total:,} bytes")

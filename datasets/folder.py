@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from datasets.base import Dataset, Split, make_dataset
-from datasets.cache import read_cached
+from datasets.images import read_images
 from errors import InputError
 from utils import one_line
 
@@ -50,9 +50,8 @@ def load_folder(data_dir: Path) -> Dataset:
         if lacking:
             raise InputError(f"{data_dir / other} lacks the class {lacking[0]!r}, {one} has it")
     counts = {split: [len(files[split][name]) for name in classes] for split in files}
-    images = read_cached(
-        data_dir, [path for split in files for name in classes for path in files[split][name]]
-    )
+    paths = [path for split in files for name in classes for path in files[split][name]]
+    images = read_images(paths, f"decoding {data_dir}")
     border = sum(counts["train"])
     splits = {
         split: Split(part, np.repeat(np.arange(len(classes), dtype=np.int32), counts[split]))

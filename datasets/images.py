@@ -8,7 +8,7 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, ContextManager, Sequence
+from typing import Iterable, Sequence
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -26,7 +26,6 @@ LARGE = 1 << 22  # images of so many pixels or more are decoded one at a time, t
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "TGA")
 THREADS = 8  # more do not help, since much of Pillow's work holds Python's global lock
 GROUND = (128, 128, 128)  # seen through transparent pixels: near 0 once normalised
-_CHUNK = 64  # files per task
 _ONE_AT_A_TIME = threading.Lock()
 _ORIENTATION = 0x0112  # the EXIF tag
 
@@ -83,8 +82,9 @@ def decode_image(content: bytes, name: object) -> np.ndarray:
                 raise InputError(f"{name}: {image.size} pixels are more than {MAX_PIXELS:,}")
             large = image.width * image.height >= LARGE
             with _ONE_AT_A_TIME if large else contextlib.nullcontext():
+                small = _to_rgb(image).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
                 # A bare copy: what else a broken file says beside its pixels is not to be read.
-                small = Image.fromarray(np.asarray(_square(_to_rgb(image))))
+                small = Image.fromarray(np.asarray(small))
                 small.getexif()[_ORIENTATION] = image.getexif().get(_ORIENTATION, 1)
                 pixels = np.asarray(ImageOps.exif_transpose(small))
     except InputError:
@@ -117,56 +117,44 @@ def read_images(paths: Sequence[Path], what: str) -> np.ndarray:
     InputError
         Naming the first files that cannot be read, and how many there are.
     """
+
+    def read(path: Path) -> np.ndarray | InputError:
+        try:
+            return read_image(path)
+        except InputError as error:
+            return error
+
     images = np.empty((len(paths), *IMAGE_SHAPE), np.uint8)
-
-    def read(start: int) -> list[str]:
-        mistakes = []
-        for index in range(start, min(start + _CHUNK, len(paths))):
-            try:
-                images[index] = read_image(paths[index])
-            except InputError as error:
-                mistakes.append(str(error))
-        return mistakes
-
     mistakes = []
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, THREADS)) as pool, _bar(
-        what, len(paths)
-    ) as bar:
-        for some in pool.map(read, range(0, len(paths), _CHUNK)):
-            mistakes += some
-            if bar:
-                bar.update(min(_CHUNK, len(paths) - bar.n))
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, THREADS)) as pool:
+        for index, image in enumerate(_progress(pool.map(read, paths), what, len(paths))):
+            if isinstance(image, InputError):
+                mistakes.append(str(image))
+            else:
+                images[index] = image
     if mistakes:
         more = f" (and {len(mistakes) - 3} more)" if len(mistakes) > 3 else ""
         raise InputError("; ".join(mistakes[:3]) + more)
     return images
 
 
-def _bar(what: str, total: int) -> ContextManager[Any]:
-    """Return a progress bar, or a context that gives None where tqdm is not installed."""
+def _progress(results: Iterable, what: str, total: int) -> Iterable:
+    """Show a progress bar where tqdm is installed, which an ONNX file does without."""
     try:
         from tqdm import tqdm
     except ImportError:
-        return contextlib.nullcontext()
-    return tqdm(desc=what, total=total, unit="image", disable=None)
+        return results
+    return tqdm(results, desc=what, total=total, unit="image", disable=None)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
-        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):
+        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+    elif image.mode in ("I", "F"):
         raise ValueError("32 bits a pixel have no known white: convert it to 8 bits")
-    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        rgba = image if image.mode == "RGBA" else image.convert("RGBA")
+    elif image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
         opaque = Image.new("RGB", image.size, GROUND)
         opaque.paste(rgba, mask=rgba.getchannel("A"))
         return opaque
     return image.convert("RGB")
-
-
-def _square(image: Image.Image) -> Image.Image:
-    if image.size != (SIDE, SIDE):
-        image = image.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-    return image if image.mode == "RGB" else image.convert("RGB")

@@ -11,7 +11,6 @@ from typing import Iterator
 import numpy as np
 
 from datasets.base import CHUNK, Dataset, Split, make_dataset, split_validation
-from datasets.cache import read_cached
 from datasets.images import read_images
 from errors import InputError, nearest
 from utils import one_line, read_regular
@@ -52,7 +51,8 @@ def load_kaggle(data_dir: Path) -> Dataset:
     classes = sorted(set(names.values()))
     if len(classes) < 2:
         raise InputError(f"{data_dir / LABELS} names {len(classes)} classes, at least 2 needed")
-    images = read_cached(data_dir, [data_dir / "train" / f"{number}.png" for number in names])
+    paths = [data_dir / "train" / f"{number}.png" for number in names]
+    images = read_images(paths, f"decoding {data_dir}")
     labels = np.array([classes.index(name) for name in names.values()], np.int32)
     train, test, _ = split_validation(Split(images, labels), len(names) // TEST_SHARE, seed=0)
     tested = np.bincount(test.labels, minlength=len(classes))
@@ -65,32 +65,6 @@ def load_kaggle(data_dir: Path) -> Dataset:
             + (nearest(rare, classes) or " label more")
         )
     return make_dataset("folder", train, test, classes)
-
-
-def unlabelled_ids(data_dir: Path) -> list[int]:
-    """Return the numbers of the images to be labelled, in order.
-
-    Parameters
-    ----------
-    data_dir : Path
-        The folder that ``test`` is in.
-
-    Returns
-    -------
-    list of int
-
-    Raises
-    ------
-    InputError
-        If there are none.
-    """
-    folder = data_dir / "test"
-    with one_line(f"{folder} cannot be read"):
-        stems = [name[: -len(".png")] for name in os.listdir(folder) if name.endswith(".png")]
-    ids = sorted(int(stem) for stem in stems if stem.isdecimal() and stem.isascii())
-    if not ids:
-        raise InputError(f"{folder} holds no images of the name <id>.png: not Kaggle's layout")
-    return ids
 
 
 def unlabelled_images(data_dir: Path) -> Iterator[tuple[list[int], np.ndarray]]:
@@ -113,11 +87,16 @@ def unlabelled_images(data_dir: Path) -> Iterator[tuple[list[int], np.ndarray]]:
     InputError
         If there are none, or one cannot be read.
     """
-    ids = unlabelled_ids(data_dir)
+    folder = data_dir / "test"
+    with one_line(f"{folder} cannot be read"):
+        stems = [name[: -len(".png")] for name in os.listdir(folder) if name.endswith(".png")]
+    ids = sorted(int(stem) for stem in stems if stem.isdecimal() and stem.isascii())
+    if not ids:
+        raise InputError(f"{folder} holds no images of the name <id>.png: not Kaggle's layout")
     for start in range(0, len(ids), CHUNK):
         some = ids[start : start + CHUNK]
         what = f"images {start + 1} to {start + len(some)} of {len(ids)}"
-        yield some, read_images([data_dir / "test" / f"{number}.png" for number in some], what)
+        yield some, read_images([folder / f"{number}.png" for number in some], what)
 
 
 def _read_labels(path: Path) -> dict[str, str]:

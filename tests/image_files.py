@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from datasets.base import Split
+from datasets.folder import write_folder
+
 RNG = np.random.RandomState(0)
 PIXELS = RNG.randint(0, 256, (32, 32, 3)).astype(np.uint8)
 CHANNELS_FIRST = PIXELS.transpose(2, 0, 1)
@@ -18,12 +21,11 @@ def save(path, array=PIXELS, mode=None, **options):
 
 
 def make_folder(root, classes=("cat", "dog", "emu"), train=4, test=2):
-    """Write distinct images, and return their pixels by split in the order they will have."""
-    expected = {}
-    for split, count in (("train", train), ("test", test)):
-        arrays = RNG.randint(0, 256, (len(classes), count, 32, 32, 3)).astype(np.uint8)
-        for name, some in zip(classes, arrays):
-            for index, array in enumerate(some):
-                save(root / split / name / f"{index:03}.png", array)
-        expected[split] = arrays.reshape(-1, 32, 32, 3).transpose(0, 3, 1, 2)
-    return expected
+    """Write a folder of random images, and return its training and test split."""
+    splits = []
+    for count in (train, test):
+        images = RNG.randint(0, 256, (len(classes) * count, 3, 32, 32)).astype(np.uint8)
+        labels = np.arange(len(images), dtype=np.int32) % len(classes)
+        splits.append(Split(images, labels))
+    write_folder(root, *splits, classes)
+    return splits

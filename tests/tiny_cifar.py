@@ -18,44 +18,33 @@ TINY10 = dataclasses.replace(CIFAR10, train_size=20, test_size=30)
 TINY100 = dataclasses.replace(CIFAR100, train_size=200, test_size=100)
 
 
-def tiny_arrays(source: Source, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def tiny_arrays(source: Source) -> tuple[np.ndarray, np.ndarray]:
     """Return images (N, 3, 32, 32) and labels (N,), as many of each class in train and test."""
-    rng = np.random.RandomState(seed)
+    rng = np.random.RandomState(0)
     sizes = [source.train_size * len(source.binary.train), source.test_size]
     labels = [rng.permutation(np.arange(size) % len(source.classes)) for size in sizes]
     images = rng.randint(0, 256, (sum(sizes), 3, 32, 32))
     return images.astype(np.uint8), np.concatenate(labels)
 
 
-def binary_files(source: Source, seed: int = 0) -> dict[str, bytes]:
-    """Return the binary files by name."""
-    images, labels = tiny_arrays(source, seed)
-    record_labels = np.full((len(labels), source.label_bytes), 7, np.uint8)
-    record_labels[:, -1] = labels
-    records = np.concatenate([record_labels, images.reshape(len(images), -1)], axis=1)
-    return {name: part.tobytes() for name, part in _parts(source, source.binary, records)}
+def tiny_files(source: Source, form: str, protocol: int = 4) -> dict[str, bytes]:
+    """Return the files by name: ``binary``, or ``python`` as Python 3 would save them."""
+    row: Form = getattr(source, form)
+    images, labels = (np.split(each, _borders(source, row)) for each in tiny_arrays(source))
+    save = _binary_file if form == "binary" else _python_file
+    parts = zip((*row.train, row.test), images, labels)
+    return {name: save(source, some, numbers, protocol) for name, some, numbers in parts}
 
 
-def python_files(source: Source, protocol: int = 4, seed: int = 0) -> dict[str, bytes]:
-    """Return the Python batches by name, as Python 3 would save them."""
-    images, labels = tiny_arrays(source, seed)
-    pixels = dict(_parts(source, source.python, images.reshape(len(images), -1)))
-    numbers = dict(_parts(source, source.python, labels))
-    return {
-        name: pickle.dumps(
-            {
-                "batch_label": name,
-                source.label_key: numbers[name].tolist(),
-                "data": pixels[name],
-                "filenames": [f"image_{i}.png" for i in range(len(pixels[name]))],
-            },
-            protocol,
-        )
-        for name in pixels
-    }
+def names_file(source: Source, form: str, names: list[str]) -> dict[str, bytes]:
+    """Return the file of class names that may lie with the others."""
+    if form == "binary":
+        return {source.binary.names: "\n".join([*names, "", ""]).encode()}
+    key = {"labels": b"label_names", "fine_labels": b"fine_label_names"}[source.label_key]
+    return {source.python.names: pickle.dumps({key: [*map(str.encode, names)]}, 0)}
 
 
-def official_python_file(images: np.ndarray, labels: list[int], key: bytes = b"labels") -> bytes:
+def official_python_file(images: np.ndarray, labels: list[int]) -> bytes:
     """Return a batch, byte for byte as Python 2 saved the official ones (protocol 2)."""
     pixels = images.reshape(len(images), -1)
 
@@ -74,18 +63,15 @@ def official_python_file(images: np.ndarray, labels: list[int], key: bytes = b"l
     return (
         b"\x80\x02}q\x00("
         + (text(b"batch_label") + text(b"training batch 1 of 5"))
-        + (text(key) + numbers + text(b"data") + array + text(b"filenames") + names)
+        + (text(b"labels") + numbers + text(b"data") + array + text(b"filenames") + names)
         + b"u."
     )
 
 
-def pack(folder: str, files: dict[str, bytes]) -> bytes:
-    """Return a ``.tar.gz`` of files in a folder, the same bytes each time."""
+def pack(folder: str, files: dict[str, bytes], **options) -> bytes:
+    """Return a ``.tar.gz`` of files in a folder."""
     archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w:gz", compresslevel=1) as tar:
-        directory = tarfile.TarInfo(folder)
-        directory.type = tarfile.DIRTYPE
-        tar.addfile(directory)
+    with tarfile.open(fileobj=archive, mode="w:gz", compresslevel=1, **options) as tar:
         for name, content in files.items():
             member = tarfile.TarInfo(f"{folder}/{name}")
             member.size = len(content)
@@ -103,15 +89,26 @@ def write_all(folder: Path, files: dict[str, bytes]) -> Path:
 
 def with_archive(source: Source, form: str, archive: bytes) -> Source:
     """Return a source whose official archive, binary or Python, is this one."""
-    row: Form = getattr(source, form)
-    digests = {name: hashlib.new(name, archive).hexdigest() for name in ("md5", "sha256")}
-    changed = dataclasses.replace(row, digests=digests)
-    if form == "python":
-        return dataclasses.replace(source, python=changed)
-    return dataclasses.replace(source, binary=changed, archive_size=len(archive))
+    checksum = f"md5:{hashlib.md5(archive).hexdigest()}"
+    row = dataclasses.replace(getattr(source, form), checksum=checksum)
+    return dataclasses.replace(source, **{form: row})
 
 
-def _parts(source: Source, form: Form, rows: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    border = len(form.train) * source.train_size
-    train = np.split(rows[:border], len(form.train))
-    return [*zip(form.train, train), (form.test, rows[border:])]
+def _borders(source: Source, form: Form) -> np.ndarray:
+    return np.arange(1, len(form.train) + 1) * source.train_size
+
+
+def _binary_file(source: Source, images: np.ndarray, labels: np.ndarray, _: int) -> bytes:
+    record_labels = np.full((len(labels), source.label_bytes), 7, np.uint8)
+    record_labels[:, -1] = labels
+    return np.concatenate([record_labels, images.reshape(len(images), -1)], axis=1).tobytes()
+
+
+def _python_file(source: Source, images: np.ndarray, labels: np.ndarray, protocol: int) -> bytes:
+    batch = {
+        "batch_label": "a batch",
+        source.label_key: labels.tolist(),
+        "data": images.reshape(len(images), -1),
+        "filenames": [f"image_{i}.png" for i in range(len(images))],
+    }
+    return pickle.dumps(batch, protocol)

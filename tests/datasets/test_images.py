@@ -10,11 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from image_files import CHANNELS_FIRST, PIXELS, save
-from PIL import Image
+from PIL import Image, ImageOps
 
 from datasets import images
 from datasets.images import GROUND, decode_image, read_image, read_images
 from errors import InputError
+
+
+def colour(value, shape=(32, 32)):
+    """Return an image of one colour, uint8 (height, width, 3)."""
+    return np.full((*shape, 3), value, np.uint8)
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "a.ppm", "a.webp", "without_ending"])
@@ -33,23 +38,17 @@ def test_other_modes_are_converted_as_pillow_does(mode, tmp_path):
     np.testing.assert_array_equal(read_image(path), expected)
 
 
-@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "RGB"])
 def test_transparent_pixels_show_grey(mode, tmp_path):
-    image = Image.fromarray(np.full((32, 32, 3), 200, np.uint8)).convert("RGBA")
-    image.putalpha(Image.fromarray(np.repeat([[0], [255]], 16, axis=0).repeat(32, 1).astype("u1")))
-    if mode == "PA":
-        image = image.quantize(4)
-        image.save(tmp_path / "a.png")
-    else:
-        image.convert(mode).save(tmp_path / "a.png")
+    image = Image.fromarray(np.concatenate([colour(7, (16, 32)), colour(200, (16, 32))]))
+    options = {"transparency": (7, 7, 7)} if mode == "RGB" else {}
+    if mode != "RGB":
+        image.putalpha(Image.fromarray(np.repeat([0, 255], 16)[:, None].repeat(32, 1).astype("u1")))
+        image = image.quantize(4) if mode == "PA" else image.convert(mode)
+    image.save(tmp_path / "a.png", **options)
     pixels = read_image(tmp_path / "a.png")
     assert (pixels[:, :16] == np.array(GROUND)[:, None, None]).all()
     assert (pixels[:, 16:] == 200).all()
-
-
-def test_a_colour_declared_transparent_shows_grey(tmp_path):
-    save(tmp_path / "a.png", np.full((32, 32, 3), 200, np.uint8), transparency=(200, 200, 200))
-    assert (read_image(tmp_path / "a.png") == np.array(GROUND)[:, None, None]).all()
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif"])
@@ -66,30 +65,9 @@ def test_thirty_two_bits_are_refused(dtype, tmp_path):
         read_image(tmp_path / "a.tif")
 
 
-@given(
-    st.sampled_from(["1", "L", "LA", "P", "RGB", "RGBA", "I;16"]),
-    st.tuples(st.integers(1, 80), st.integers(1, 80)),
-    st.integers(0, 255),
-)
-def test_any_image_becomes_pixels_within_its_own_range(mode, size, value):
-    array = np.full(size[::-1], value, np.uint8)
-    if mode == "I;16":
-        image = Image.fromarray(array.astype(np.uint16) << 8)
-    else:
-        image = Image.fromarray(array).convert(mode)
-    file = io.BytesIO()
-    image.save(file, format="PNG")
-    pixels = decode_image(file.getvalue(), "image")
-    assert pixels.shape == (3, 32, 32)
-    assert pixels.dtype == np.uint8
-    expected = value if mode != "1" else 255 * (value >= 128)
-    if mode != "1" or value in (0, 255):  # between them it is dithered
-        assert (pixels == expected).all()
-
-
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (33, 31), (480, 640), (64, 64)])
 def test_any_size_becomes_32_by_32(shape, tmp_path):
-    save(tmp_path / "a.png", np.full((*shape, 3), (10, 100, 250), np.uint8))
+    save(tmp_path / "a.png", colour((10, 100, 250), shape))
     assert (read_image(tmp_path / "a.png") == np.array([10, 100, 250])[:, None, None]).all()
 
 
@@ -100,15 +78,13 @@ def test_resizing_is_antialiased(tmp_path):
 
 
 def test_an_animation_gives_its_first_frame(tmp_path):
-    frames = [Image.fromarray(np.full((32, 32, 3), value, np.uint8)) for value in (50, 200)]
+    frames = [Image.fromarray(colour(value)) for value in (50, 200)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     assert (read_image(tmp_path / "a.gif") == 50).all()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_photograph_is_turned_upright(orientation, tmp_path):
-    from PIL import ImageOps
-
     exif = Image.Exif()
     exif[0x0112] = orientation
     save(tmp_path / "a.png", exif=exif)
@@ -117,26 +93,21 @@ def test_a_photograph_is_turned_upright(orientation, tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), expected)
 
 
-def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
-    save(tmp_path / "a.png", np.zeros((300, 300), np.uint8))
-    monkeypatch.setattr(images, "MAX_PIXELS", 300 * 300 - 1)
+@pytest.mark.parametrize(
+    ("limit", "value", "match"),
+    [
+        ("MAX_PIXELS", 1023, r"\(32, 32\) pixels are more than 1,023"),
+        ("MAX_BYTES", 99, "99 at most"),
+    ],
+)
+def test_what_is_too_large_is_refused_before_it_is_decoded(
+    limit, value, match, tmp_path, monkeypatch
+):
+    path = save(tmp_path / "a.png")
+    monkeypatch.setattr(images, limit, value)
     monkeypatch.setattr(Image.Image, "resize", None)
-    with pytest.raises(InputError, match=r"\(300, 300\) pixels are more than 89,999"):
-        read_image(tmp_path / "a.png")
-
-
-def test_a_bomb_of_a_few_kilobytes_is_refused(tmp_path):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        save(tmp_path / "a.png", np.zeros((1, 1), np.uint8))
-    content = bytearray((tmp_path / "a.png").read_bytes())
-    content[16:24] = (60_000).to_bytes(4, "big") * 2  # width and height in the header
-    import zlib
-
-    content[29:33] = zlib.crc32(bytes(content[12:29])).to_bytes(4, "big")
-    (tmp_path / "a.png").write_bytes(content)
-    with pytest.raises(InputError, match=r"a\.png"):
-        read_image(tmp_path / "a.png")
+    with pytest.raises(InputError, match=rf"a\.png.*{match}"):
+        read_image(path)
 
 
 @pytest.mark.parametrize("name", ["a.eps", "a.ico"])
@@ -146,29 +117,8 @@ def test_no_program_is_started_for_an_image_nor_another_image_opened_in_it(name,
         read_image(tmp_path / name)
 
 
-def test_formats_are_refused_that_hold_others(tmp_path):
-    marker = tmp_path / "started"
-    script = f"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\n({marker}) (w) file closefile\n"
-    # IPTC: size 32 x 32, one channel, compression 5, and the file that Pillow would open.
-    records = [(3, 60, b"\1\0"), (3, 65, b"\1"), (3, 20, b"\0\x20"), (3, 30, b"\0\x20")]
-    records += [(3, 120, b"\5"), (8, 10, script.encode())]
-    content = b"".join(
-        bytes([0x1C, record, number]) + len(data).to_bytes(2, "big") + data
-        for record, number, data in records
-    )
-    with pytest.raises(InputError, match="not an image"):
-        decode_image(content, "a.iptc")
-    assert not marker.exists()
-
-
-def test_a_file_that_is_too_long_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(images, "MAX_BYTES", 100)
-    with pytest.raises(InputError, match=r"100 at most are expected"):
-        read_image(save(tmp_path / "a.png"))
-
-
 def test_broken_images_are_named_three_of_them_at_least(tmp_path):
-    paths = [save(tmp_path / f"{i}.png") for i in range(200)]
+    paths = [save(tmp_path / f"{i}.png") for i in range(20)]
     for path in paths[10:15]:
         path.write_bytes(path.read_bytes()[:-500])
     paths[12].write_bytes(b"")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import Image
+from image_files import save
 
 import datasets
 from datasets import kaggle
@@ -18,13 +18,20 @@ NAMES = ("bird", "cat", "ship")
 def folder(tmp_path):
     """Sixty labelled images whose red is their number, and twelve unlabelled ones."""
     for split, count in (("train", COUNT), ("test", 12)):
-        (tmp_path / split).mkdir()
         for number in range(1, count + 1):
             image = np.full((32, 32, 3), (number, 0, 7), np.uint8)
-            Image.fromarray(image).save(tmp_path / split / f"{number}.png")
+            save(tmp_path / split / f"{number}.png", image)
     lines = [f"{number},{NAMES[number % 3]}" for number in range(1, COUNT + 1)]
-    (tmp_path / "trainLabels.csv").write_text("\n".join(["id,label", *lines, ""]))
+    # As Windows saves it.
+    table = "\r\n".join(["\N{BYTE ORDER MARK}id,label", *lines, ""])
+    (tmp_path / "trainLabels.csv").write_bytes(table.encode())
     return tmp_path
+
+
+def refused(folder, match):
+    with pytest.raises(InputError, match=match) as refusal:
+        datasets.get_dataset("folder", folder)
+    assert "\n" not in str(refusal.value)
 
 
 def test_a_tenth_of_every_class_is_the_test_split(folder):
@@ -42,18 +49,10 @@ def test_a_tenth_of_every_class_is_the_test_split(folder):
 
 def test_unlabelled_images_come_in_the_order_of_their_numbers(folder, monkeypatch):
     monkeypatch.setattr(kaggle, "CHUNK", 5)
-    assert kaggle.unlabelled_ids(folder) == list(range(1, 13))
     chunks = list(kaggle.unlabelled_images(folder))
-    assert [len(ids) for ids, _ in chunks] == [5, 5, 2]
+    assert [ids for ids, _ in chunks] == [[1, 2, 3, 4, 5], [6, 7, 8, 9, 10], [11, 12]]
     for ids, images in chunks:
-        assert images.shape == (len(ids), 3, 32, 32)
         assert images[:, 0, 3, 3].tolist() == ids
-
-
-def test_the_table_may_come_from_windows(folder):
-    path = folder / "trainLabels.csv"
-    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
-    assert len(datasets.get_dataset("folder", folder).train) == 54
 
 
 @pytest.mark.parametrize(
@@ -65,7 +64,6 @@ def test_the_table_may_come_from_windows(folder):
         ("\N{SUPERSCRIPT TWO},cat", "line 62: not a new number"),
         ("\N{ARABIC-INDIC DIGIT TWO},cat", "line 62: not a new number"),
         ("cat", "line 62: not a new number"),
-        ("61,", "line 62: not a new number and its label"),
         ("61, ", "line 62: not a new number and its label"),
         ("7,cat,dog", "line 62: not a new number"),
         ('62,"cat', "line 62: "),
@@ -74,17 +72,13 @@ def test_the_table_may_come_from_windows(folder):
 def test_a_line_that_makes_no_sense_is_named(line, match, folder):
     with open(folder / "trainLabels.csv", "a", encoding="utf-8") as table:
         table.write(line)
-    with pytest.raises(InputError, match=match):
-        datasets.get_dataset("folder", folder)
+    refused(folder, match)
 
 
 def test_a_label_with_too_few_images_is_named_with_the_one_that_is_meant(folder):
     path = folder / "trainLabels.csv"
-    path.write_text(path.read_text().replace("\n7,cat", "\n7,catt"))
-    with pytest.raises(
-        InputError, match=r"1 images 'catt' \(7 is the first\).* did you mean cat\?"
-    ):
-        datasets.get_dataset("folder", folder)
+    path.write_bytes(path.read_bytes().replace(b"\n7,cat", b"\n7,catt"))
+    refused(folder, r"1 images 'catt' \(7 is the first\).* did you mean cat\?")
 
 
 @pytest.mark.parametrize(
@@ -99,20 +93,23 @@ def test_a_label_with_too_few_images_is_named_with_the_one_that_is_meant(folder)
 )
 def test_another_table_is_refused(content, match, folder):
     (folder / "trainLabels.csv").write_bytes(content)
-    with pytest.raises(InputError, match=match):
-        datasets.get_dataset("folder", folder)
+    refused(folder, match)
 
 
-def test_a_broken_unlabelled_image_is_named(folder):
-    (folder / "test" / "7.png").write_bytes(b"")
-    with pytest.raises(InputError, match=r"test/7\.png"):
-        list(kaggle.unlabelled_images(folder))
-
-
-def test_no_unlabelled_images_are_refused(folder, tmp_path):
-    for path in (folder / "test").iterdir():
+def empty(folder):
+    for path in folder.iterdir():
         path.rename(path.with_suffix(".jpg"))
-    with pytest.raises(InputError, match=r"no images of the name <id>\.png"):
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda test: (test / "7.png").write_bytes(b""), r"test/7\.png"),
+        (empty, r"no images of the name <id>\.png"),
+        (lambda test: test.rename(test.with_name("x")), "test cannot be read"),
+    ],
+)
+def test_unlabelled_images_that_are_not_there_or_broken_are_refused(change, match, folder):
+    change(folder / "test")
+    with pytest.raises(InputError, match=match):
         list(kaggle.unlabelled_images(folder))
-    with pytest.raises(InputError, match="cannot be read"):
-        kaggle.unlabelled_ids(tmp_path / "nowhere")
