@@ -161,12 +161,6 @@ class Config:
         for field in dataclasses.fields(self):
             name = "--" + field.name.replace("_", "-")
             _check_value(field, getattr(self, field.name), name)
-        micro_batches = max(1, len(self.gpus)) * self.accumulate
-        if self.batch_size % micro_batches:
-            raise InputError(
-                f"--batch-size {self.batch_size} cannot be split into {micro_batches} equal parts "
-                "(devices times --accumulate): choose a multiple"
-            )
         if len(set(self.gpus)) < len(self.gpus):
             raise InputError(f"--gpus {self.gpus}: every device number once")
         if self.warmup_epochs >= self.epochs:

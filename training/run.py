@@ -108,6 +108,12 @@ def build(config: Config, workers: Workers, initial: InitialWeights | None = Non
         # Read when cuDNN chooses an algorithm; on a CPU every run repeats its bits anyway.
         os.environ.update(MXNET_ENFORCE_DETERMINISM="1", MXNET_CUDNN_AUTOTUNE_DEFAULT="0")
     ctx = contexts(config.ctx, config.gpus)
+    parts = workers.count * len(ctx) * config.accumulate
+    if config.batch_size % parts:
+        raise InputError(
+            f"--batch-size {config.batch_size} cannot be split into {parts} equal parts (workers "
+            "times devices times --accumulate): choose a multiple"
+        )
     data = get_dataset(config.dataset, config.data_dir)
     val_size = min(5000, len(data.train) // 10) if config.val_size is None else config.val_size
     # Absolute, so that `evaluate.py` finds the data from any folder.
@@ -126,12 +132,6 @@ def build(config: Config, workers: Workers, initial: InitialWeights | None = Non
         workers.rank,
         workers.count,
     )
-    parts = workers.count * len(ctx) * config.accumulate
-    if config.batch_size % parts:
-        raise InputError(
-            f"--batch-size {config.batch_size} cannot be split into {parts} equal parts (workers "
-            "times devices times --accumulate): choose a multiple"
-        )
     precision = prepare_amp(config, ctx)
 
     def make_net() -> Any:

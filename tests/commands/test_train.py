@@ -112,6 +112,7 @@ REFUSALS = [
     (["--model", "densenet", "--depth", "41"], "41"),
     (["--model", "resnet20", "--depth", "21"], "21"),
     (["--model", "resnet20", "--growth-rate", "12"], "growth_rate"),
+    (["--accumulate", "3"], "into 3 equal parts"),
     (["--val-size", "160"], "validation"),
     (["--val-size", "150"], "do not fill one batch"),
     (["--run-dir", "/dev/null"], "cannot write /dev/null"),

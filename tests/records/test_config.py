@@ -90,7 +90,6 @@ def test_config_json_gives_the_same_config_again():
         (["--epochs", "0"], "from 1"),
         (["--dropout", "nan"], "--dropout"),
         (["--bottleneck", "maybe"], "--bottleneck"),
-        (["--accumulate", "3"], "choose a multiple"),
         (["--gpus", "0,0"], "every device number once"),
         (["--gpus", "0,1000"], "--gpus 1000 is out of range: from 0 to 63"),
         (["--lr-milestones", "0.5,-1"], "--lr-milestones -1.0 is out of range"),
