@@ -6,6 +6,7 @@ import contextlib
 import functools
 import importlib
 import io
+import json
 import re
 import textwrap
 from pathlib import Path
@@ -15,6 +16,8 @@ import numpy as np
 import pytest
 
 import models
+from figures.curves import read_history
+from inference.metrics import wilson
 from records.recipes import PRESETS
 from weights import pretrained
 from weights.parameters import named_parameters
@@ -26,7 +29,7 @@ PAGES = sorted(
     for pattern in ("README.md", "docs/*.md", "results/README.md", "pretrained/README.md")
     for path in ROOT.glob(pattern)
 )
-README_BYTES = 8192
+README_BYTES = 6144
 MADE_BY_A_RUN = {"export/", "checkpoints/"}
 
 
@@ -116,15 +119,47 @@ def test_models_presets_and_targets_are_known(page):
     assert set(re.findall(r"^\s*make ([a-z]+)", text, re.M)) <= set(targets)
 
 
-def test_the_tables_of_models_have_their_counts():
-    rows = set()
+def test_the_tables_of_models_have_their_counts_and_published_errors():
+    rows, row = set(), r"^\| `(\w+)`[^|]*\| ([\d,]+) \| ([\d,]+) M \| ([\d.]*)(?: % )?\|$"
     for page in ("README.md", "docs/papers.md"):
-        rows |= set(re.findall(r"^\| `(\w+)`[^|]*\| ([\d,]+) \| ([\d,]+) M \|", read(page), re.M))
+        rows |= set(re.findall(row, read(page), re.M))
     assert len(rows) > 12
-    for name, parameters, work in rows:
+    for name, parameters, work, error in rows:
+        published = models.REGISTRY[name][2]
+        assert error == (f"{published:.2f}" if published else ""), name
         net = models.get_model(name)
         assert models.count_parameters(net) == int(parameters.replace(",", "")), name
         assert round(models.count_multiply_accumulates(net) / 1e6) == int(work.replace(",", ""))
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/papers.md"])
+@pytest.mark.parametrize("preset", ["densenet", "stochastic-depth", "stochastic-depth-1202"])
+def test_a_papers_recipe_has_the_error_of_the_net_that_it_trains(page, preset):
+    (row,) = re.findall(rf"^\| `{preset}`.*$", read(page), re.M)
+    error = models.REGISTRY[PRESETS[preset].values["model"]][2]
+    assert f"| {error:.2f} %" in row
+
+
+def test_the_table_of_augmentations_has_the_errors_of_its_runs():
+    row = r"^\| `([\w-]+)` \| .* \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$"
+    said = {name: errors for name, *errors in re.findall(row, read("results/README.md"), re.M)}
+    folders = [path.parent for path in ROOT.glob("results/augmentation/*/results.json")]
+    assert set(said) == {folder.name for folder in folders}
+    for folder in folders:
+        end, results = read_history(folder)[-1], json.loads((folder / "results.json").read_text())
+        found = [end["train_acc"], end["val_acc"], results["test_acc_best"]]
+        errors = [100 * (1 - accuracy) for accuracy in found]
+        assert said[folder.name] == [f"{e:.{d}f}" for e, d in zip(errors, (1, 1, 2))], folder.name
+
+
+def test_the_run_of_ninety_minutes_is_told_as_it_was():
+    results = json.loads(read("results/cpu-90min/results.json"))
+    error, minutes = 100 * (1 - results["test_acc_best"]), results["train_seconds"] / 60
+    low, high = wilson(round(100 * error), 10_000)
+    told = f"**{error:.2f} % test error** (95 % interval {100 * low:.2f} to {100 * high:.2f})"
+    assert f"{told} after {minutes:.1f} minutes" in read("results/README.md")
+    (row,) = re.findall(r"^\| `cpu-90min`.*$", read("README.md"), re.M)
+    assert f"{minutes:.0f} minutes on two cores with AVX512-BF16: {error:.1f} %" in row
 
 
 @pytest.mark.parametrize("trained", [False, True])
