@@ -16,37 +16,35 @@ WHEEL, VERSION = "mxnet-cu112", "1.9.1"
 # driver could translate for later GPUs. Code for 8.0 runs on any 8.x, but not on 9.0: CUDA C++
 # Programming Guide, "Binary Compatibility".
 MAJORS = range(5, 9)
-RANGE = "compute capabilities 5.0 to 8.9 (Maxwell to Ada)"
 # The last release, stated for compute capability 6.0 to Hopper's; there is none for later GPUs:
 # https://docs.nvidia.com/deeplearning/frameworks/mxnet-release-notes/rel-24-06.html
 CONTAINER = "NVIDIA's container nvcr.io/nvidia/mxnet:24.06-py3"
-_MAJOR, _MINOR = 75, 76  # of the CUDA driver API's cuDeviceGetAttribute
 
 
 class Gpu(NamedTuple):
-    """One device.
+    """A device: its number in ``mx.gpu(number)``, its name, its compute capability major.minor.
 
-    `number` is that of ``mx.gpu(number)``: among those that ``CUDA_VISIBLE_DEVICES`` leaves, in
-    CUDA's order, which is not that of nvidia-smi. `capability` is (major, minor).
+    The number is among those that ``CUDA_VISIBLE_DEVICES`` leaves, in CUDA's order, which is not
+    that of nvidia-smi.
     """
 
     number: int
     name: str
-    capability: tuple[int, int]
-
-    @property
-    def supported(self) -> bool:
-        """Whether the wheel holds code that runs on it."""
-        return self.capability[0] in MAJORS
+    major: int
+    minor: int
 
     @property
     def limit(self) -> str:
-        """Why the wheel cannot compute on it, and what can."""
-        container = f"; {CONTAINER} is made for it" if self.capability[0] == 9 else ""
-        return f"MXNet's wheel {WHEEL} runs on {RANGE} only{container}"
+        """Why the wheel cannot compute on it, and what can; "" where the wheel can."""
+        if self.major in MAJORS:
+            return ""
+        only = (
+            f"MXNet's wheel {WHEEL} runs on compute capabilities 5.0 to 8.9 (Maxwell to Ada) only"
+        )
+        return f"{only}; {CONTAINER} is made for it" if self.major == 9 else only
 
     def __str__(self) -> str:
-        return "{} (compute capability {}.{})".format(self.name, *self.capability)
+        return f"{self.name} (compute capability {self.major}.{self.minor})"
 
 
 def find_gpus() -> list[Gpu]:
@@ -61,15 +59,15 @@ def find_gpus() -> list[Gpu]:
         return []
     found = []
     for number in range(count.value):
-        failed = (
-            cuda.cuDeviceGet(ctypes.byref(device), number)
-            or cuda.cuDeviceGetName(name, len(name), device)
-            or cuda.cuDeviceGetAttribute(ctypes.byref(major), _MAJOR, device)
-            or cuda.cuDeviceGetAttribute(ctypes.byref(minor), _MINOR, device)
-        )
-        if not failed:
+        failures = [
+            cuda.cuDeviceGet(ctypes.byref(device), number),
+            cuda.cuDeviceGetName(name, len(name), device),
+            cuda.cuDeviceGetAttribute(ctypes.byref(major), 75, device),
+            cuda.cuDeviceGetAttribute(ctypes.byref(minor), 76, device),
+        ]
+        if not any(failures):
             text = name.value.decode(errors="replace")
-            found.append(Gpu(number, text, (major.value, minor.value)))
+            found.append(Gpu(number, text, major.value, minor.value))
     return found
 
 
@@ -83,7 +81,7 @@ def is_wheel() -> bool:
 
 if __name__ == "__main__":
     lines = [
-        f"GPU {gpu.number}: {gpu}: {'supported' if gpu.supported else f'unsupported, {gpu.limit}'}"
-        for gpu in find_gpus()
+        f"GPU {g.number}: {g}: {f'unsupported, {g.limit}' if g.limit else 'supported'}"
+        for g in find_gpus()
     ]
     print("\n".join(lines) or "no GPU that a driver knows")

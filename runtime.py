@@ -21,7 +21,7 @@ import sys
 import types
 import warnings
 from pathlib import Path, PurePosixPath
-from typing import Any, Callable, Iterator
+from typing import Any, Iterator
 
 import numpy
 
@@ -142,30 +142,24 @@ def load_gpu_libraries() -> list[str]:
     list of str
         The paths loaded.
     """
-    mxnet = importlib.util.find_spec("mxnet")
-    nvidia = importlib.util.find_spec("nvidia")
+    mxnet, nvidia = (importlib.util.find_spec(name) for name in ("mxnet", "nvidia"))
     if mxnet is None or mxnet.origin is None or nvidia is None:
         return []
     if not any(Path(mxnet.origin).parents[1].glob("mxnet_cu*.dist-info")):
         return []
     folders = [Path(folder) for folder in nvidia.submodule_search_locations or ()]
-    loaded = []
-    for library in GPU_LIBRARIES:
-        path = next((folder / library for folder in folders if (folder / library).exists()), None)
-        if path is not None:
-            ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
-            loaded.append(str(path))
-    return loaded
+    paths = [str(folder / name) for name in GPU_LIBRARIES for folder in folders]
+    paths = [path for path in paths if os.path.exists(path)]
+    for path in paths:
+        ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
+    return paths
 
 
 # ------------------------------------------------------------------------------- dropped names
 
 
-def _removed(name: str) -> Callable[..., None]:
-    def function(*args: object, **kwargs: object) -> None:
-        raise NotImplementedError(f"numpy.{name} was removed from NumPy")
-
-    return function
+def _removed(*args: object, **kwargs: object) -> None:
+    raise NotImplementedError("NumPy has removed this function")
 
 
 # What MXNet takes from NumPy, some of it only when one of its functions is called, and NumPy 1.20
@@ -186,7 +180,7 @@ DROPPED_NAMES: dict[str, Any] = {
     "product": numpy.prod,
     "round_": numpy.round,
     "compat": types.SimpleNamespace(basestring=(str, bytes)),
-    **{name: _removed(name) for name in ("mirr", "msort", "npv", "pmt", "ppmt", "pv", "rate")},
+    **dict.fromkeys(("mirr", "msort", "npv", "pmt", "ppmt", "pv", "rate"), _removed),
 }
 
 
@@ -246,31 +240,25 @@ except OSError as error:
     ) from error
 
 
-@contextlib.contextmanager
-def hidden(package: str) -> Iterator[None]:
-    """Let imports inside the block find that a package is not installed."""
-    before = sys.modules.get(package)
-    sys.modules[package] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        del sys.modules[package]
-        if before is not None:
-            sys.modules[package] = before
-
-
 def __getattr__(name: str) -> Any:
-    """Import GluonCV when it is first asked for; it refuses to be imported beside PyTorch 2.
+    """Import GluonCV when it is first asked for.
 
-    It also tells Pillow to fill up broken images in silence, which is undone.
+    It refuses to be imported beside PyTorch 2, which is hidden from it, and tells Pillow to fill up
+    broken images in silence, which is undone.
     """
     if name != "gluoncv":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from PIL import ImageFile
 
     truncated = ImageFile.LOAD_TRUNCATED_IMAGES
-    with hidden("torch"), dropped_names("gluoncv"):
-        import gluoncv
+    torch = {"torch": sys.modules["torch"]} if "torch" in sys.modules else {}
+    sys.modules["torch"] = None  # type: ignore[assignment]
+    try:
+        with dropped_names("gluoncv"):
+            import gluoncv
+    finally:
+        del sys.modules["torch"]
+        sys.modules.update(torch)
     ImageFile.LOAD_TRUNCATED_IMAGES = truncated
     return gluoncv
 

@@ -52,7 +52,7 @@ def contexts(ctx: str, gpus: Sequence[int] = ()) -> list:
         return [mx.cpu(number) for number in gpus or [0]]
     unfit = {}
     if is_wheel() or not seen:  # a build of another kind that sees them knows best what it can do
-        unfit = {gpu.number: gpu for gpu in find_gpus() if not gpu.supported}
+        unfit = {gpu.number: gpu for gpu in find_gpus() if gpu.limit}
     fit = [number for number in range(seen) if number not in unfit]
     if ctx == "auto" and not (gpus or fit):
         LOG.warning("computing on the CPU: GPU 0 is %s, and %s", unfit[0], unfit[0].limit)

@@ -20,7 +20,7 @@ SCRIPTS = (
     "datasets.__main__",
     "evaluate",
     "export",
-    "launch",
+    "training.launch",
     "models.__main__",
     "figures.__main__",
     "figures.summary",

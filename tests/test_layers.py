@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ("train_cifar10", "evaluate", "export", "predict", "launch")
+COMMANDS = ("train_cifar10", "evaluate", "export", "predict")
 # Each imports itself and those after it.
 LAYERS = (
     "studies",

@@ -93,7 +93,7 @@ def test_commands_are_there_with_their_flags(page):
             "--",
             "--help",
         }
-        others = {word for word in words if word.endswith(".py")}  # launch.py's own command
+        others = {word for word in words if word.endswith(".py")}  # the launcher's own command
         known = set().union(*map(flags_of, {program, *others}))
         assert flags <= known, f"{program}: {sorted(flags - known)}"
 
@@ -101,7 +101,7 @@ def test_commands_are_there_with_their_flags(page):
 @pytest.mark.parametrize("page", PAGES)
 def test_flags_in_the_text_are_some_commands(page):
     known = set().union(
-        *map(flags_of, ("train_cifar10.py", "evaluate.py", "export.py", "launch.py"))
+        *map(flags_of, ("train_cifar10.py", "evaluate.py", "export.py", "training.launch"))
     )
     for line in code(page):
         if re.match(r"--[a-z]", line):

@@ -52,13 +52,13 @@ class Workers:
         if kvstore != "dist_sync":
             if launched:
                 raise InputError(
-                    "launch.py starts a run with --kvstore dist_sync only: without it, its workers "
-                    "would not share their work"
+                    "training.launch starts a run with --kvstore dist_sync only: without it, its "
+                    "workers would not share their work"
                 )
             return
         if not launched:
             raise InputError(
-                "--kvstore dist_sync needs a launcher: python launch.py --workers 2 -- "
+                "--kvstore dist_sync needs a launcher: python -m training.launch --workers 2 -- "
                 "train_cifar10.py --kvstore dist_sync ..."
             )
         self.kvstore = mx.kv.create(kvstore)

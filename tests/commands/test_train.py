@@ -117,7 +117,7 @@ REFUSALS = [
     (["--val-size", "150"], "do not fill one batch"),
     (["--run-dir", "/dev/null"], "cannot write /dev/null"),
     (["--resume", "nowhere"], "nowhere/config.json cannot be read"),
-    (["--kvstore", "dist_sync"], "launch.py"),
+    (["--kvstore", "dist_sync"], "training.launch"),
     (["--nonsense"], "--nonsense"),
 ]
 

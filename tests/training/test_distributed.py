@@ -21,27 +21,27 @@ import numpy as np
 import psutil
 import pytest
 
-import launch
 from errors import InputError
 from records.checkpoints import newest
+from training import launch
 from training.distributed import Workers
 
 ROOT = Path(__file__).resolve().parents[2]
-LAUNCH = [sys.executable, str(ROOT / "launch.py")]
+LAUNCH = [sys.executable, "-m", "training.launch"]
 # Far more than a job takes, so that a job that hangs fails the test instead of holding it up.
 PATIENCE = 240
 
 
-def start(*arguments, **options):
-    given = {"OMP_NUM_THREADS": "1", **options.pop("env", {})}
-    environment = {k: v for k, v in {**os.environ, **given}.items() if v is not None}
+def start(*arguments, **given):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **given}
+    environment = {name: value for name, value in environment.items() if value is not None}
     return subprocess.Popen(
         [*LAUNCH, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env=environment,
-        **options,
+        cwd=ROOT,
     )
 
 
@@ -69,7 +69,7 @@ def test_two_workers_take_the_steps_of_one(cluster, tmp_path):
         (tmp_path / "hosts").write_text("127.0.0.1\nlocalhost:22\n")
         flags = ["--hosts", tmp_path / "hosts"]
         environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "DMLC_INTERFACE": "lo"}
-    job = start("--workers", 2, *flags, "--", script, tmp_path, "dist_sync", env=environment)
+    job = start("--workers", 2, *flags, "--", script, tmp_path, "dist_sync", **environment)
     code, output = finish(job)
     assert code == 0, output
     subprocess.run([sys.executable, str(script), str(tmp_path), "device"], check=True)
@@ -108,7 +108,7 @@ def workers_of(process):
     for child in psutil.Process(process.pid).children(recursive=True):
         try:
             environment = child.environ()
-            if environment.get("DMLC_ROLE") == "worker" and "launch.py" in child.cmdline()[1]:
+            if environment.get("DMLC_ROLE") == "worker" and "training.launch" in child.cmdline()[2]:
                 found[int(environment["DMLC_TASK_ID"])] = child
         except (psutil.Error, IndexError):
             continue

@@ -1,8 +1,8 @@
 """Start one training job on several processes or machines, and end it as a whole.
 
-    python launch.py --workers 2 -- train_cifar10.py --kvstore dist_sync --dataset shapes
-    python launch.py --workers 8 --hosts hosts.txt -- train_cifar10.py --kvstore dist_sync
-    python launch.py --workers 8 --cluster slurm -- train_cifar10.py --kvstore dist_sync
+    python -m training.launch --workers 2 -- train_cifar10.py --kvstore dist_sync --dataset shapes
+    python -m training.launch --workers 8 --hosts hosts.txt -- train_cifar10.py --kvstore dist_sync
+    python -m training.launch --workers 8 --cluster slurm -- train_cifar10.py --kvstore dist_sync
 
 Starts MXNet's parameter server through the ``dmlc_tracker`` launchers in MXNet's wheel: a scheduler
 here, servers and workers where the cluster says. All of them keep a connection to this process,
@@ -154,7 +154,7 @@ async def supervise(arguments: argparse.Namespace, command: Sequence[str]) -> in
 
 
 def start(arguments: argparse.Namespace, command: Sequence[str], port: int) -> None:
-    """Let ``dmlc_tracker`` start every process, each of which is this script with ``--port``."""
+    """Let ``dmlc_tracker`` start every process, each of which is this module with ``--port``."""
     # It calls a name that Python 3.9 dropped.
     thread: Any = threading.Thread
     thread.isAlive = threading.Thread.is_alive
@@ -168,7 +168,7 @@ def start(arguments: argparse.Namespace, command: Sequence[str], port: int) -> N
             from runtime import physical_cores
 
             os.environ["OMP_NUM_THREADS"] = str(max(1, physical_cores() // arguments.workers))
-    own = [sys.executable, os.path.abspath(__file__), "--port", str(port), "--", *command]
+    own = [sys.executable, "-m", "training.launch", "--port", str(port), "--", *command]
     cluster.submit(
         types.SimpleNamespace(
             command=[shlex.quote(word) for word in own],
@@ -261,7 +261,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Start a job, or, with ``--port``, take part in one."""
     parser = Parser(
         description="Start a training job on several processes or machines.",
-        usage="launch.py --workers N [--hosts FILE] -- train_cifar10.py --kvstore dist_sync ...",
+        usage="python -m training.launch --workers N [--hosts FILE] -- SCRIPT ...",
     )
     parser.add_argument("--workers", type=int, default=2, help="processes that train [2]")
     parser.add_argument("--servers", type=int, default=1, help="processes that add up [1]")
