@@ -15,7 +15,7 @@ import io
 import os
 import signal
 import sys
-from typing import Any, Callable, Iterable, NoReturn
+from typing import Any, Callable, Iterable, Iterator, NoReturn
 
 # What writing to a screen fails with: no reader, no terminal, no room.
 _UNWRITTEN = (errno.EPIPE, errno.EIO, errno.ENOSPC)
@@ -39,6 +39,15 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message} (--help lists the flags)")
+
+
+@contextlib.contextmanager
+def one_line(what: str) -> Iterator[None]:
+    """Turn an operating system's error in the block into an `InputError`, ``what: reason``."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{what}: {error.strerror or error}") from error
 
 
 def end_on_ctrl_c() -> None:

@@ -1,4 +1,4 @@
-"""What several packages share: devices, pixels as a net's input, seeds, files that are whole.
+"""What several packages share: devices, pixels as a net's input, files that are whole.
 
 MXNet is imported by what needs it, since an ONNX file does without.
 """
@@ -19,14 +19,14 @@ from typing import Any, BinaryIO, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from errors import InputError
+from errors import InputError, one_line
 from gpus import find_gpus, is_wheel
 
 LOG = logging.getLogger("train")  # a run's log; outside of a run, warnings go to stderr
 
 
 def contexts(ctx: str, gpus: Sequence[int] = ()) -> list:
-    """Return the devices to work on.
+    """Return the devices to work on, as MXNet's contexts.
 
     Parameters
     ----------
@@ -35,10 +35,6 @@ def contexts(ctx: str, gpus: Sequence[int] = ()) -> list:
         warning says why not), or if `gpus` names some.
     gpus : sequence of int
         Device numbers; if empty, the first device that MXNet can compute on.
-
-    Returns
-    -------
-    list of mxnet.Context
 
     Raises
     ------
@@ -146,34 +142,6 @@ class Normaliser:
 
         offset, scale = (mx.sym.var(name, shape=(1, 3, 1, 1)) for name in constants)
         return mx.sym.broadcast_mul(mx.sym.broadcast_sub(data, offset), scale), constants
-
-
-def seed_step(seed: int, *place: int) -> None:
-    """Seed MXNet's generators for one step: dropout in it depends on nothing that came before.
-
-    The state of these generators can be neither read nor saved, so resuming in the middle of a run
-    is exact only because every step starts from a seed of its own. It costs microseconds.
-
-    Parameters
-    ----------
-    seed : int
-        The run's.
-    *place : int
-        Step, worker: what the draws may depend on.
-    """
-    from runtime import mx
-
-    words = np.random.SeedSequence((seed, *place)).generate_state(1)
-    mx.random.seed(int(words[0]) & 0x7FFFFFFF)
-
-
-@contextlib.contextmanager
-def one_line(what: str) -> Iterator[None]:
-    """Turn an operating system's error in the block into an `InputError`, ``what: reason``."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"{what}: {error.strerror or error}") from error
 
 
 def open_regular(path: Path) -> BinaryIO:
@@ -321,10 +289,8 @@ def sha256(data: bytes) -> str:
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """Return rows as a Markdown table, numbers to the right."""
     texts = [[str(cell).replace("|", "\\|") for cell in row] for row in (header, *rows)]
-    widths = [max(len(row[i]) for row in texts) for i in range(len(header))]
-    lines = [
-        "| " + " | ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) + " |"
-        for row in texts
-    ]
-    rule = "|" + "|".join(["-" * (widths[0] + 2), *("-" * (w + 1) + ":" for w in widths[1:])]) + "|"
+    first, *others = (max(map(len, column)) for column in zip(*texts))
+    cells = [[row[0].ljust(first), *map(str.rjust, row[1:], others)] for row in texts]
+    lines = [f"| {' | '.join(row)} |" for row in cells]
+    rule = "|".join(["", "-" * (first + 2), *("-" * (width + 1) + ":" for width in others), ""])
     return "\n".join([lines[0], rule, *lines[1:]])

@@ -97,7 +97,7 @@ class Clone:
         program.write_text(f"#!/bin/sh\n{script}\n")
         program.chmod(0o755)
 
-    def put_gpus(self, *devices: tuple[str, tuple[int, int]]) -> None:
+    def put_gpus(self, *devices: tuple[str, int, int]) -> None:
         """Put `gpus.py` there, and GPUs for it to find unless a job hides them."""
         found = f"[Gpu(number, *device) for number, device in enumerate({devices})]"
         hidden = "__import__('os').environ.get('CUDA_VISIBLE_DEVICES') == ''"
@@ -205,7 +205,7 @@ def test_the_gpus_decide_which_mxnet_is_installed(clone):
     clone.put("python3", REAL)
     clone.put("nvidia-smi", "exit 0")  # there is a driver, says one who does not know libcuda
     assert CPU_BUILD in clone.make("-n", "train").stdout
-    hopper, ampere = ("NVIDIA H100", (9, 0)), ("NVIDIA GeForce RTX 3090", (8, 6))
+    hopper, ampere = ("NVIDIA H100", 9, 0), ("NVIDIA GeForce RTX 3090", 8, 6)
     clone.put_gpus(hopper, hopper)
     planned = clone.make("-n", "train").stdout
     assert CPU_BUILD in planned

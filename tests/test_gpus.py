@@ -10,7 +10,17 @@ import pytest
 import gpus
 from gpus import Gpu
 
-DEVICES = (("NVIDIA GeForce RTX 3090", 8, 6), ("NVIDIA H100 80GB HBM3", 9, 0))
+# Name, compute capability, and what is said of it.
+DEVICES = (
+    ("Tesla K80", 3, 7, "unsupported, MXNet's wheel mxnet-cu112 runs on"),
+    ("NVIDIA GeForce GTX 980", 5, 2, "supported"),
+    ("NVIDIA GeForce GTX 1080", 6, 1, "supported"),
+    ("Tesla T4", 7, 5, "supported"),
+    ("NVIDIA GeForce RTX 3090", 8, 6, "supported"),
+    ("NVIDIA GeForce RTX 4090", 8, 9, "supported"),
+    ("NVIDIA H100 80GB HBM3", 9, 0, f"only; {gpus.CONTAINER} is made for it"),
+    ("NVIDIA B200", 10, 0, "(Maxwell to Ada) only"),
+)
 
 
 class Driver:
@@ -47,33 +57,15 @@ def machine(monkeypatch):
     )
 
 
-@pytest.mark.parametrize(
-    ("capability", "supported"),
-    [
-        ((3, 7), False),  # Kepler
-        ((5, 2), True),  # Maxwell
-        ((6, 1), True),  # Pascal
-        ((7, 0), True),  # Volta
-        ((7, 5), True),  # Turing
-        ((8, 0), True),  # Ampere
-        ((8, 9), True),  # Ada
-        ((9, 0), False),  # Hopper
-        ((10, 0), False),  # Blackwell
-    ],
-)
-def test_the_wheel_runs_on_maxwell_to_ada_and_hopper_is_told_of_a_container(capability, supported):
-    gpu = Gpu(0, "a GPU", capability)
-    assert gpu.supported is supported
-    assert (gpus.CONTAINER in gpu.limit) == (capability == (9, 0))
-
-
-def test_the_driver_is_asked_for_names_and_capabilities(machine, capsys):
+def test_the_driver_is_asked_and_the_wheel_runs_on_maxwell_to_ada(machine, capsys):
     machine(*DEVICES)
-    assert gpus.find_gpus() == [Gpu(0, DEVICES[0][0], (8, 6)), Gpu(1, DEVICES[1][0], (9, 0))]
+    assert gpus.find_gpus() == [Gpu(i, *device[:3]) for i, device in enumerate(DEVICES)]
     runpy.run_path(gpus.__file__, run_name="__main__")
-    first, second = capsys.readouterr().out.splitlines()
-    assert first == "GPU 0: NVIDIA GeForce RTX 3090 (compute capability 8.6): supported"
-    assert second.startswith("GPU 1: NVIDIA H100 80GB HBM3 (compute capability 9.0): unsupported, ")
+    for number, line in enumerate(capsys.readouterr().out.splitlines()):
+        name, major, minor, said = DEVICES[number]
+        assert line.startswith(f"GPU {number}: {name} (compute capability {major}.{minor}): ")
+        assert f": {said}" in line if said == "supported" else said in line
+    assert number == len(DEVICES) - 1
 
 
 def test_without_a_usable_driver_there_are_no_gpus(machine, monkeypatch, capsys):

@@ -15,7 +15,7 @@ import threading
 import time
 from pathlib import Path
 
-from runtime import physical_cores
+from runtime import mx, physical_cores
 
 import numpy as np
 import psutil
@@ -25,6 +25,7 @@ from errors import InputError
 from records.checkpoints import newest
 from training import launch
 from training.distributed import Workers
+from training.epoch import seed_step
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH = [sys.executable, "-m", "training.launch"]
@@ -165,6 +166,18 @@ def test_workers_that_would_train_alone_are_refused(monkeypatch):
     monkeypatch.setenv("DMLC_ROLE", "worker")
     with pytest.raises(InputError, match="with --kvstore dist_sync only"):
         Workers("device")
+
+
+def draw(*place):
+    seed_step(*place)
+    return mx.nd.Dropout(mx.nd.ones((64,)), p=0.5, mode="always").asnumpy().tolist()
+
+
+def test_dropout_depends_on_seed_step_and_worker_and_nothing_before():
+    first = draw(0, 3, 0)
+    draw(5, 5, 5)
+    assert draw(0, 3, 0) == first
+    assert len({tuple(draw(*place)) for place in [(0, 3, 0), (0, 3, 1), (0, 4, 0), (1, 3, 0)]}) == 4
 
 
 def supervise(monkeypatch, begin):
