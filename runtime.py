@@ -20,6 +20,7 @@ import platform
 import sys
 import types
 import warnings
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Iterator
 
@@ -158,8 +159,8 @@ def load_gpu_libraries() -> list[str]:
 # ------------------------------------------------------------------------------- dropped names
 
 
-def _removed(*args: object, **kwargs: object) -> None:
-    raise NotImplementedError("NumPy has removed this function")
+def _removed(name: str, *args: object, **kwargs: object) -> None:
+    raise NotImplementedError(f"numpy.{name} was removed from NumPy")
 
 
 # What MXNet takes from NumPy, some of it only when one of its functions is called, and NumPy 1.20
@@ -180,7 +181,7 @@ DROPPED_NAMES: dict[str, Any] = {
     "product": numpy.prod,
     "round_": numpy.round,
     "compat": types.SimpleNamespace(basestring=(str, bytes)),
-    **dict.fromkeys(("mirr", "msort", "npv", "pmt", "ppmt", "pv", "rate"), _removed),
+    **{f: partial(_removed, f) for f in ("mirr", "msort", "npv", "pmt", "ppmt", "pv", "rate")},
 }
 
 
