@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Generator, Iterator
 
 import numpy as np
@@ -12,6 +13,7 @@ from datasets.base import Split
 from errors import InputError
 
 
+@dataclass(eq=False)
 class TrainLoader:
     """Shuffled, augmented batches of a training set.
 
@@ -47,36 +49,28 @@ class TrainLoader:
         If there are fewer images than a batch, or the workers cannot share a batch evenly.
     """
 
-    def __init__(
-        self,
-        split: Split,
-        classes: int,
-        batch_size: int,
-        seed: int,
-        augmentation: Augmentation,
-        fill: np.ndarray,
-        worker: int = 0,
-        workers: int = 1,
-    ) -> None:
-        if len(split) < batch_size:
+    split: Split
+    classes: int
+    batch_size: int
+    seed: int
+    augmentation: Augmentation
+    fill: np.ndarray
+    worker: int = 0
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be divided."""
+        if len(self.split) < self.batch_size:
             raise InputError(
-                f"{len(split)} training images do not fill one batch of {batch_size}: "
+                f"{len(self.split)} training images do not fill one batch of {self.batch_size}: "
                 "choose a smaller batch size"
             )
-        if batch_size < 1 or batch_size % workers:
+        if self.batch_size < 1 or self.batch_size % self.workers:
             raise InputError(
-                f"a batch of {batch_size} cannot be shared by {workers} workers: "
-                f"choose a multiple of {workers}"
+                f"a batch of {self.batch_size} cannot be shared by {self.workers} workers: "
+                f"choose a multiple of {self.workers}"
             )
-        self.split = split
-        self.classes = classes
-        self.batch_size = batch_size
-        self.seed = seed
-        self.augmentation = augmentation
-        self.fill = np.asarray(fill, np.uint8)
-        self.worker = worker
-        self.workers = workers
-        self.steps_per_epoch = len(split) // batch_size
+        self.steps_per_epoch = len(self.split) // self.batch_size
 
     def epoch(
         self, epoch: int, start_step: int = 0

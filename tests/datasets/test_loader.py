@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import threading
 
@@ -21,41 +20,31 @@ PLAIN = Augmentation(crop=False, flip=False)
 
 
 def numbered(count):
-    """Return images that hold their own number in the first two pixels."""
-    images = np.zeros((count, 3, 32, 32), np.uint8)
-    images[:, 0, 0, 0], images[:, 0, 0, 1] = np.divmod(np.arange(count), 256)
-    return Split(images, (np.arange(count) % 10).astype(np.int32))
+    """Return images that are filled with their own number."""
+    images = np.zeros((count, 3, 32, 32), np.uint8) + np.arange(count)[:, None, None, None]
+    return Split(images.astype(np.uint8), (np.arange(count) % 10).astype(np.int32))
 
 
 def numbers(images):
-    return (images[:, 0, 0, 0].astype(int) * 256 + images[:, 0, 0, 1]).tolist()
+    return images[:, 0, 0, 0].tolist()
 
 
 def loader(count=100, batch_size=8, augmentation=PLAIN, **options):
     return TrainLoader(numbered(count), 10, batch_size, 3, augmentation, FILL, **options)
 
 
-def seen(*loaders, epoch=0):
-    return [n for one in loaders for images, _ in one.epoch(epoch) for n in numbers(images)]
-
-
-def test_an_epoch_shows_no_image_twice_and_only_whole_batches():
-    one = loader()
+def test_an_epoch_shows_no_image_twice_and_leaves_out_others_than_the_last():
+    one, left = loader(), set()
     assert one.steps_per_epoch == 12
-    shown = seen(one)
-    assert len(shown) == len(set(shown)) == 96
-    assert shown != sorted(shown)
-
-
-def test_the_images_left_out_differ_from_epoch_to_epoch():
-    one = loader()
-    left = [frozenset(range(100)) - frozenset(seen(one, epoch=epoch)) for epoch in range(5)]
-    assert len(set(left)) == 5
-
-
-def test_targets_belong_to_their_images():
-    for images, targets in loader().epoch(0):
-        assert targets.argmax(axis=1).tolist() == [n % 10 for n in numbers(images)]
+    for epoch in range(5):
+        shown = []
+        for images, targets in one.epoch(epoch):
+            shown += numbers(images)
+            assert targets.argmax(axis=1).tolist() == [n % 10 for n in numbers(images)]
+        assert len(shown) == len(set(shown)) == 96
+        assert shown != sorted(shown)
+        left.add(frozenset(range(100)) - frozenset(shown))
+    assert len(left) == 5
 
 
 @given(st.integers(0, 20), st.integers(0, 12))
@@ -73,14 +62,11 @@ def test_seed_epoch_step_and_worker_each_change_the_augmentation():
     # Sixty-four copies of one image: what differs is the augmentation alone.
     image = np.random.RandomState(0).randint(0, 256, (1, 3, 32, 32)).astype(np.uint8)
     split = Split(np.repeat(image, 64, axis=0), np.zeros(64, np.int32))
-    batches_seen = {
-        images.tobytes()
-        for seed, worker, epoch in itertools.product(range(3), range(2), range(3))
-        for images, _ in TrainLoader(
-            split, 10, 32, seed, Augmentation(), FILL, worker, workers=2
-        ).epoch(epoch)
-    }
-    assert len(batches_seen) == 3 * 2 * 3 * 2
+    different = set()
+    for seed, worker, epoch in itertools.product(range(3), range(2), range(3)):
+        one = TrainLoader(split, 10, 32, seed, Augmentation(), FILL, worker, workers=2)
+        different.update(images.tobytes() for images, _ in one.epoch(epoch))
+    assert len(different) == 3 * 2 * 3 * 2
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4, 8])
@@ -117,12 +103,6 @@ def test_the_thread_ends_with_the_epoch_and_when_it_is_left_early():
     for _ in loader().epoch(0):
         break
     assert not threads()
-    epoch = loader().epoch(0)
-    with contextlib.suppress(KeyError):
-        for _ in epoch:
-            raise KeyError
-    del epoch
-    assert not threads()
 
 
 def test_the_next_batch_is_made_while_the_caller_is_busy(monkeypatch):
@@ -136,8 +116,8 @@ def test_the_next_batch_is_made_while_the_caller_is_busy(monkeypatch):
     monkeypatch.setattr(TrainLoader, "_batch", counted)
     epoch = loader().epoch(0)
     next(epoch)
-    assert made.acquire(timeout=60)
-    assert made.acquire(timeout=60)  # the second batch, though nobody has asked for it
+    for _ in range(2):  # the second batch too, though nobody has asked for it
+        assert made.acquire(timeout=60)
     epoch.close()
 
 
@@ -163,7 +143,7 @@ def test_what_cannot_work_is_refused(options, message):
         loader(**options)
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 10, 64])
+@pytest.mark.parametrize("batch_size", [1, 7, 64])
 def test_evaluation_sees_every_image_once_in_order(batch_size):
     split = numbered(23)
     parts = list(batches(split, batch_size))
