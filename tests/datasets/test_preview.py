@@ -9,35 +9,33 @@ import pytest
 from image_files import make_folder
 from PIL import Image
 
+from datasets import Augmentation, Split, preview
+from datasets.__main__ import main
+from datasets.base import make_dataset
+
 
 @pytest.mark.parametrize(
-    "flags",
+    ("name", "flags"),
     [
-        ["--no-augment"],
-        ["--cutout", "16", "--mixup", "1", "--cutmix", "1", "--label-smoothing", "0.1"],
+        ("grid.png", "--no-augment"),
+        ("grid", "--cutout 16 --mixup 1 --cutmix 1 --label-smoothing 0.1"),  # becomes grid.png
     ],
 )
-def test_a_preview_is_drawn_of_any_data_set(flags, tmp_path, capsys):
-    from datasets.__main__ import main
-
+def test_a_preview_is_drawn_of_any_data_set(name, flags, tmp_path, capsys):
     make_folder(tmp_path, ("cat", "dollar $", "x_1", "猫\x1b[31m"), train=2)
-    picture = tmp_path / "preview.png"
     data = ["--dataset", "folder", "--data-dir", str(tmp_path)]
-    assert main([*data, "--preview", str(picture), *flags]) == 0
+    assert main([*data, "--preview", str(tmp_path / name), *flags.split()]) == 0
     out, err = capsys.readouterr()
     assert "folder: 8 training, 8 test images" in out
     assert "猫\\x1b[31m" in out
+    assert out.endswith(f"wrote {tmp_path / 'grid.png'}\n")
     assert not err
-    with Image.open(picture) as image:
+    with Image.open(tmp_path / "grid.png") as image:
         assert min(image.size) > 300
 
 
 @pytest.mark.parametrize(("counts", "shown"), [((500, 20, 4), (4, 3, 3)), ((50, 1, 9), (5, 1, 4))])
 def test_a_preview_has_as_many_images_of_each_class(counts, shown, monkeypatch):
-    from datasets import Split, preview
-    from datasets.augment import Augmentation
-    from datasets.base import make_dataset
-
     labels = np.repeat(np.arange(3, dtype=np.int32), counts)
     split = Split(np.zeros((len(labels), 3, 32, 32), np.uint8), labels)
     drawn = []
@@ -46,40 +44,33 @@ def test_a_preview_has_as_many_images_of_each_class(counts, shown, monkeypatch):
     assert tuple(drawn[:10].count(name) for name in "abc") == shown
 
 
-def test_a_preview_without_an_ending_is_png_and_says_so(tmp_path, capsys):
-    from datasets.__main__ import main
-
-    make_folder(tmp_path)
-    data = ["--dataset", "folder", "--data-dir", str(tmp_path)]
-    assert main([*data, "--preview", str(tmp_path / "grid")]) == 0
-    assert capsys.readouterr().out.endswith(f"wrote {tmp_path / 'grid.png'}\n")
-    assert (tmp_path / "grid.png").exists()
-
-
-def test_captions_are_short_and_plain():
-    from datasets.preview import caption
-
-    assert caption("horizontal stripes", 18) == "horizontal stripes"
-    assert caption("n02123045_tabby_cat_0", 11) == "n0212…cat_0"
-    assert caption("n02123045_tabby_cat_0", 10) == "n0212…at_0"
-    assert caption("$x$ caf\udce9", 18) == r"\$x\$ caf?"
-    assert caption("cat 猫 \x1b[31m\n", 18) == "cat ? ?[31m?"
+@pytest.mark.parametrize(
+    ("text", "longest", "drawn"),
+    [
+        ("horizontal stripes", 18, "horizontal stripes"),
+        ("n02123045_tabby_cat_0", 11, "n0212…cat_0"),
+        ("n02123045_tabby_cat_0", 10, "n0212…at_0"),
+        ("$x$ caf\udce9", 18, r"\$x\$ caf?"),
+        ("cat 猫 \x1b[31m\n", 18, "cat ? ?[31m?"),
+    ],
+    ids=range(5),
+)
+def test_captions_are_short_and_plain(text, longest, drawn):
+    assert preview.caption(text, longest) == drawn
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--dataset", "shape"], "unknown data set 'shape': did you mean shapes?"),
-        (["--preview", "/nowhere/at/all.png"], "cannot write /nowhere/at/all.png: No such file"),
-        (["--preview", "x.nothing"], "not supported"),
-        (["--preview", "/"], "cannot write /: Is a directory"),
-        (["--cutout", "-1"], "must be 0"),
-        (["--cutout", "99"], "must be 32 pixels at most"),
-        (["--seed", "-1"], "out of range"),
+        ("--dataset shape", "unknown data set 'shape': did you mean shapes?"),
+        ("--preview /nowhere/at/all.png", "cannot write /nowhere/at/all.png: No such file"),
+        ("--preview x.nothing", "not supported"),
+        ("--preview /", "cannot write /: Is a directory"),
+        ("--cutout -1", "must be 0"),
+        ("--cutout 99", "must be 32 pixels at most"),
+        ("--seed -1", "out of range"),
     ],
 )
 def test_a_mistake_is_one_line(flags, message, capsys):
-    from datasets.__main__ import main
-
-    assert main(flags) == 2
+    assert main(flags.split()) == 2
     assert re.fullmatch(rf"error: .*{re.escape(message)}.*\n", capsys.readouterr().err)
