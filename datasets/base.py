@@ -94,6 +94,8 @@ def make_dataset(
     classes: Sequence[str],
     mean: ArrayLike | None = None,
     std: ArrayLike | None = None,
+    where: object = None,
+    balanced: bool = False,
 ) -> Dataset:
     """Check labels, compute what is missing, and return a `Dataset`.
 
@@ -107,6 +109,10 @@ def make_dataset(
         Class names.
     mean, std : array_like of float, (3,), optional
         Published statistics, in units of 0..255; computed from the training images if omitted.
+    where : object, optional
+        What the images belong to, for messages; `name` if omitted.
+    balanced : bool
+        Whether every class must have as many images of a split as every other.
 
     Returns
     -------
@@ -117,66 +123,36 @@ def make_dataset(
     InputError
         If a split is empty, a label lies out of range, or a class has no images in a split.
     """
-    for what, split in (("train", train), ("test", test)):
-        check_labels(split.labels, classes, f"{name}: {what}")
+    for what, split in (("training set", train), ("test set", test)):
+        _check_labels(split.labels, classes, f"{where or name}: {what}", balanced)
     if mean is None or std is None:
         mean, std = channel_statistics(train.images)
-    return Dataset(
-        name,
-        train,
-        test,
-        tuple(classes),
-        Normaliser(mean, std),
-        _fingerprint(train, test, classes),
-    )
+    normaliser, digest = Normaliser(mean, std), _fingerprint(train, test, classes)
+    return Dataset(name, train, test, tuple(classes), normaliser, digest)
 
 
-def check_labels(
-    labels: np.ndarray, classes: Sequence[str], where: str, per_class: int | None = None
-) -> None:
-    """Raise `InputError` unless every label names a class and every class has its images.
-
-    Parameters
-    ----------
-    labels : numpy.ndarray
-        Integers, (N,).
-    classes : sequence of str
-        Class names.
-    where : str
-        What the labels belong to, for the message.
-    per_class : int, optional
-        How many images each class must have; at least one if omitted.
-    """
+def _check_labels(labels: np.ndarray, classes: Sequence[str], where: str, balanced: bool) -> None:
+    """Raise `InputError` unless every label names a class and every class has its images."""
     wrong = np.flatnonzero((labels < 0) | (labels >= len(classes)))
     if len(wrong):
         raise InputError(
             f"{where}: label {labels[wrong[0]]} of image {wrong[0]} is out of range, there are "
             f"{len(classes)} classes: the file is damaged or of another data set"
         )
-    counts = np.bincount(labels, minlength=len(classes))
-    odd = np.flatnonzero(counts == 0 if per_class is None else counts != per_class)
+    counts, share = np.bincount(labels, minlength=len(classes)), len(labels) // len(classes)
+    odd = np.flatnonzero(counts != share if balanced else counts == 0)
     if len(odd):
         raise InputError(
             f"{where}: class {classes[odd[0]]!r} has {counts[odd[0]]} images, "
-            f"{'at least 1' if per_class is None else per_class} expected"
+            f"{share if balanced else 'at least 1'} expected"
         )
 
 
 def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation of each channel over all pixels.
+    """Return mean and standard deviation of each channel over all pixels, float64 (3,) each.
 
     Sums are of integers, so the result does not depend on their order. A constant channel gets
     the deviation 1, so that it normalises to 0.
-
-    Parameters
-    ----------
-    images : numpy.ndarray
-        uint8, (N, 3, 32, 32).
-
-    Returns
-    -------
-    mean, std : numpy.ndarray
-        float64, (3,), in units of 0..255.
     """
     counts = np.zeros((3, 256), np.int64)
     for start in range(0, len(images), CHUNK):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.archive import check_archive, own_checksum, read_members
-from datasets.base import IMAGE_SHAPE, Dataset, Split, check_labels, make_dataset
+from datasets.base import IMAGE_SHAPE, Dataset, Split, make_dataset
 from datasets.pickles import decode_names, decode_python
 from errors import InputError
 from utils import read_regular
@@ -213,16 +213,14 @@ def _assemble(source: Source, form: Form, where: Path, files: dict[str, bytes]) 
     classes, splits = list(source.classes), []
     if form.names in files:
         classes = _class_names(source, form, f"{where}: {form.names}", files[form.names])
-    for what, names, count in (
-        ("training", form.train, source.train_size),
-        ("test", (form.test,), source.test_size),
-    ):
+    for names, count in ((form.train, source.train_size), ((form.test,), source.test_size)):
         decoded = [_decode(source, form, where, name, files.pop(name), count) for name in names]
         images, labels = map(np.concatenate, zip(*decoded))
-        check_labels(labels, classes, f"{where}: {what} set", len(labels) // len(classes))
         splits.append(Split(images, labels.astype(np.int32)))
     train, test = splits
-    return make_dataset(source.name, train, test, classes, source.mean, source.std)
+    return make_dataset(
+        source.name, train, test, classes, source.mean, source.std, where, balanced=True
+    )
 
 
 def _decode(

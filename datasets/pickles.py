@@ -95,8 +95,8 @@ def decode_python(
     data, labels = _load(where, content, "data", label_key)
     if type(data) is not _Array or data.pixels.shape != (count, int(np.prod(IMAGE_SHAPE))):
         raise InputError(f"{where} holds no {count} images of 3 x 32 x 32 bytes")
-    counts = type(labels) is list and len(labels) == count
-    if not counts or not all(type(label) is int and 0 <= label < 1 << 31 for label in labels):
+    numbers = type(labels) is list and all(type(label) is int for label in labels)
+    if not numbers or len(labels) != count or not 0 <= min(labels) <= max(labels) < 1 << 31:
         raise InputError(f"{where} holds no list of {count} {label_key}")
     return data.pixels.reshape(count, *IMAGE_SHAPE), np.array(labels, np.int64)
 

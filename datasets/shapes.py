@@ -73,14 +73,6 @@ def _wave(u: np.ndarray, radius: np.ndarray) -> np.ndarray:
     return abs(u % radius - radius // 2) - radius // 4
 
 
-def _vertical(u: np.ndarray, v: np.ndarray, radius: np.ndarray) -> np.ndarray:
-    return _wave(u, radius)
-
-
-def _horizontal(u: np.ndarray, v: np.ndarray, radius: np.ndarray) -> np.ndarray:
-    return _wave(v, radius)
-
-
 def _checkerboard(u: np.ndarray, v: np.ndarray, radius: np.ndarray) -> np.ndarray:
     """Inside one of two kinds of bands but not both."""
     bands, others = _wave(u, radius * 5 // 4), _wave(v, radius * 5 // 4)
@@ -96,8 +88,8 @@ SHAPES: dict[str, tuple[Shape, int]] = {
     "cross": (_cross, 128),
     "star": (_star, 128),
     "crescent": (_crescent, 128),
-    "horizontal stripes": (_horizontal, 9),
-    "vertical stripes": (_vertical, 9),
+    "horizontal stripes": (lambda u, v, radius: _wave(v, radius), 9),
+    "vertical stripes": (lambda u, v, radius: _wave(u, radius), 9),
     "checkerboard": (_checkerboard, 128),
 }
 

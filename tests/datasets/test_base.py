@@ -101,10 +101,10 @@ def test_the_fill_is_the_mean_colour_and_the_fingerprint_sees_every_pixel_and_na
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ([0, 1, 2], "x: test: label 2 of image 2 is out of range"),
-        ([0, -1, 1], "x: test: label -1 of image 1 is out of range"),
-        ([0, 0], "x: test: class 'b' has 0 images"),
-        ([], "x: test: class 'a' has 0 images"),
+        ([0, 1, 2], "x: test set: label 2 of image 2 is out of range"),
+        ([0, -1, 1], "x: test set: label -1 of image 1 is out of range"),
+        ([0, 0], "x: test set: class 'b' has 0 images"),
+        ([], "x: test set: class 'a' has 0 images"),
     ],
 )
 def test_labels_that_make_no_sense_are_refused(labels, message):
