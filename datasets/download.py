@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import sys
 import time
@@ -21,7 +20,7 @@ from utils import one_line
 
 TIMEOUT = (10, 30)  # seconds to connect, seconds without a byte
 MAX_BYTES = 1 << 28  # of a file
-PROGRESS = 1 << 20  # bytes; all mirrors are tried twice, and again while a round brings so many
+ROUNDS, PROGRESS = 2, 1 << 20  # through all mirrors, not counting those that bring so many bytes
 PAUSE = 1  # second before all mirrors are tried again
 # In the first round a mirror that is slower than this after so many seconds is left for the next:
 # universities throttle, and a file can take an hour from one mirror and a minute from another.
@@ -68,19 +67,19 @@ def download(path: Path, mirrors: Sequence[str], checksum: str) -> None:
             raise InputError(f"{lock.name} cannot be locked: {error}") from error
         if path.exists():
             return
-        for number in itertools.count():
+        rounds, hurry = 0, len(mirrors) > 1
+        while rounds < ROUNDS:
             before = _length(partial)
             for mirror in mirrors:
                 url = f"{mirror.rstrip('/')}/{path.name}"
                 try:
-                    _fetch(url, partial, hurry=number == 0 and len(mirrors) > 1)
+                    _fetch(url, partial, hurry)
                     _check(partial, checksum)
                     os.replace(partial, path)
                     return
                 except MirrorError as error:
                     reasons[urlsplit(mirror).netloc or mirror] = str(error)
-            if number and _length(partial) - before < PROGRESS:
-                break
+            rounds, hurry = rounds + (_length(partial) - before < PROGRESS), False
             time.sleep(PAUSE)
     why = "; ".join(f"{host}: {reason}" for host, reason in reasons.items())
     raise InputError(f"{path.name} could not be downloaded ({why})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import warnings
 
@@ -52,17 +53,14 @@ def test_transparent_pixels_show_grey(mode, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif"])
-def test_sixteen_bits_keep_the_upper_eight(name, tmp_path):
-    grey = (PIXELS[..., 0].astype(np.uint16) << 8) + 77
-    save(tmp_path / name, grey)
-    np.testing.assert_array_equal(read_image(tmp_path / name), [PIXELS[..., 0]] * 3)
-
-
-@pytest.mark.parametrize("dtype", [np.int32, np.float32])
-def test_thirty_two_bits_are_refused(dtype, tmp_path):
-    save(tmp_path / "a.tif", PIXELS[..., 0].astype(dtype))
-    with pytest.raises(InputError, match="convert it to 8 bits"):
-        read_image(tmp_path / "a.tif")
+def test_sixteen_bits_keep_the_upper_eight_and_thirty_two_are_refused(name, tmp_path):
+    grey = PIXELS[..., 0]
+    path = save(tmp_path / name, (grey.astype(np.uint16) << 8) + 77)
+    np.testing.assert_array_equal(read_image(path), [grey] * 3)
+    for kind in (np.int32, np.float32):
+        path = save(tmp_path / "a.tif", grey.astype(kind))
+        with pytest.raises(InputError, match="convert it to 8 bits"):
+            read_image(path)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (33, 31), (480, 640), (64, 64)])
@@ -126,19 +124,18 @@ def test_broken_images_are_named_three_of_them_at_least(tmp_path):
         read_images(paths, "test")
 
 
-DAMAGED = [
-    ("PNG", "RGBA", {}),
-    ("JPEG", "CMYK", {"progressive": True}),
-    ("GIF", "P", {}),
-    ("TIFF", "RGB", {"compression": "tiff_lzw"}),
-    ("BMP", "RGB", {}),
-    ("TGA", "RGB", {"compression": "tga_rle"}),
-    ("WEBP", "RGB", {}),
-]
-
-
 @given(
-    st.sampled_from(DAMAGED),
+    st.sampled_from(
+        [
+            ("PNG", "RGBA", {}),
+            ("JPEG", "CMYK", {"progressive": True}),
+            ("GIF", "P", {}),
+            ("TIFF", "RGB", {"compression": "tiff_lzw"}),
+            ("BMP", "RGB", {}),
+            ("TGA", "RGB", {"compression": "tga_rle"}),
+            ("WEBP", "RGB", {}),
+        ]
+    ),
     st.lists(st.tuples(st.integers(0, 4095), st.binary(max_size=4)), min_size=1, max_size=8),
     st.booleans(),
 )
@@ -151,10 +148,7 @@ def test_a_damaged_image_is_read_or_refused(kind, changes, cut_off):
         position %= len(content)
         end = b"" if cut_off and position > 64 else content[position + len(change) :]
         content = (content[:position] + change + end) or b"x"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of much that is odd
-            pixels = decode_image(content, "image")
-    except InputError:
-        return
-    assert (pixels.shape, pixels.dtype) == ((3, 32, 32), np.uint8)
+    with warnings.catch_warnings(), contextlib.suppress(InputError):
+        warnings.simplefilter("ignore")  # Pillow warns of much that is odd
+        pixels = decode_image(content, "image")
+        assert (pixels.shape, pixels.dtype) == ((3, 32, 32), np.uint8)
