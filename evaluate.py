@@ -69,10 +69,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--ctx", choices=("auto", "cpu", "gpu"), default="auto")
     arguments = vars(parser.parse_args(argv))
     sources, as_json, plot = (arguments.pop(name) for name in ("models", "json", "plot"))
-    if not all(source.endswith(".onnx") for source in sources):
-        from utils import contexts
-
-        arguments["ctx"] = contexts(arguments["ctx"])
     result = evaluate(sources, **arguments)
     print(json.dumps(result, indent=1) if as_json else report(result))
     if plot:

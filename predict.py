@@ -184,15 +184,6 @@ def answer_kaggle(classifier: Classifier, data_dir: Path, path: Path, flip: bool
     return count
 
 
-def _context(name: str, model: str) -> Any:
-    """Return where MXNet computes; an ONNX file does without it."""
-    if model.endswith(".onnx"):
-        return None
-    from utils import contexts
-
-    return contexts(name)
-
-
 @command_line
 def main(argv: Sequence[str] | None = None) -> int:
     """Label what the command line names; images that cannot be read are told and left out."""
@@ -217,7 +208,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.kaggle:
         if len(arguments.images) != 1:
             raise InputError("--kaggle takes one folder: the one that test/<id>.png is in")
-        classifier = open_classifier(arguments.model, _context(arguments.ctx, arguments.model))
+        classifier = open_classifier(arguments.model, arguments.ctx)
         folder, path = Path(arguments.images[0]), Path(arguments.kaggle)
         count = answer_kaggle(classifier, folder, path, arguments.flip)
         print(f"{path}: {count:,} images labelled")
@@ -231,7 +222,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not files:
         return 2
     images = np.stack([loaded[file] for file in files])
-    classifier = open_classifier(arguments.model, _context(arguments.ctx, arguments.model))
+    classifier = open_classifier(arguments.model, arguments.ctx)
     probabilities = classifier.probabilities(images, arguments.flip)
     if arguments.json:
         print(json.dumps(to_json(arguments.model, files, probabilities, classifier.classes)))

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Mapping, NamedTuple, Sequence
+from typing import Any, Callable, Dict, Mapping, Sequence, Tuple
 
 import numpy as np
 
 from errors import InputError
 from utils import Normaliser
 
-
-class Loaded(NamedTuple):
-    """An export that has been loaded, of any format.
-
-    Parameters
-    ----------
-    classes : tuple of str
-        Class names.
-    facts : dict
-        All of its description.
-    run : callable
-        Takes pixels, uint8 (N, 3, 32, 32); returns logits (N, classes).
-    """
-
-    classes: tuple[str, ...]
-    facts: dict[str, Any]
-    run: Callable[[np.ndarray], np.ndarray]
+Run = Callable[[np.ndarray], np.ndarray]  # from pixels, uint8 (N, 3, 32, 32), to logits
+# What an export of any format is loaded as: class names, all of its description, and itself.
+Loaded = Tuple[Tuple[str, ...], Dict[str, Any], Run]
 
 
 def describe(
@@ -51,9 +37,7 @@ def describe(
     }
 
 
-def read_description(
-    facts: Mapping[str, Any],
-) -> tuple[tuple[str, ...], Callable[[np.ndarray], np.ndarray]]:
+def read_description(facts: Mapping[str, Any]) -> tuple[tuple[str, ...], Run]:
     """Return class names, and a function that turns pixels into an export's input.
 
     Parameters
@@ -86,7 +70,8 @@ def read_description(
 
 def try_out(loaded: Loaded) -> None:
     """Run an export once, and raise `InputError` unless it gives a logit for each class."""
+    classes, _, run = loaded
     for batch in (1, 2):
-        logits = loaded.run(np.zeros((batch, 3, 32, 32), np.uint8))
-        if not isinstance(logits, np.ndarray) or logits.shape != (batch, len(loaded.classes)):
+        logits = run(np.zeros((batch, 3, 32, 32), np.uint8))
+        if not isinstance(logits, np.ndarray) or logits.shape != (batch, len(classes)):
             raise InputError("its output is not one logit for each class")

@@ -6,7 +6,7 @@ MXNet's CPU and GPU builds and ONNX share.
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from typing import Any
 
 from runtime import mx
 
@@ -14,8 +14,9 @@ import numpy as np
 
 from compiler.graph import Graph
 from errors import InputError
+from exports.description import Loaded
 from utils import Normaliser, to_device
-from weights.parameters import current_values
+from weights.parameters import get_parameters, named_parameters
 
 # Largest difference allowed between an export and its net: a share of the largest logit (or of 1,
 # where all logits are smaller). Float32 sums in another order differ by 1e-6, in nets of some
@@ -41,19 +42,20 @@ def inference_graph(
     -------
     symbol : Symbol
         From ``data``, float32 (N, 3, 32, 32), to logits (N, classes).
-    arrays : dict of str to NDArray
-        On the CPU, by names that start with ``arg:`` or ``aux:``.
+    arrays : dict of str to numpy.ndarray
+        By names that start with ``arg:`` or ``aux:``.
     """
     data = mx.sym.var("data")
     constants: dict[str, np.ndarray] = {}
     if normalise:
         data, constants = normaliser.graph(data)
     symbol = rewrite(net(data))
-    values = {**current_values(net), **{k: mx.nd.array(v) for k, v in constants.items()}}
+    names = {name: parameter.name for name, parameter in named_parameters(net).items()}
+    values = {names[name]: value for name, value in get_parameters(net).items()}
+    values.update(constants)
     kinds = [("arg", name) for name in symbol.list_arguments() if name != "data"]
     kinds += [("aux", name) for name in symbol.list_auxiliary_states()]
-    arrays = {f"{kind}:{name}": values[name].as_in_context(mx.cpu()) for kind, name in kinds}
-    return symbol, arrays
+    return symbol, {f"{kind}:{name}": values[name] for kind, name in kinds}
 
 
 def rewrite(symbol: Any) -> Any:
@@ -78,17 +80,15 @@ def difference(logits: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(logits - expected).max() / max(1.0, np.abs(expected).max()))
 
 
-def check_agreement(
-    what: str, run: Callable[[np.ndarray], np.ndarray], net: Any, normaliser: Normaliser
-) -> None:
+def check_agreement(what: str, loaded: Loaded, net: Any, normaliser: Normaliser) -> None:
     """Raise unless an export that has been loaded gives its net's logits, for 1 and 64 images.
 
     Parameters
     ----------
     what : str
         The export, for the message.
-    run : callable
-        From pixels, uint8 (N, 3, 32, 32), to its logits.
+    loaded : tuple
+        What the reader of its format returned.
     net : gluon.HybridBlock
         Where it comes from.
     normaliser : Normaliser
@@ -99,7 +99,7 @@ def check_agreement(
     InputError
         Saying by how much they differ.
     """
-    device = device_of(net)
+    run, device = loaded[2], device_of(net)
     for batch in (1, 64):
         pixels = np.random.RandomState(0).randint(0, 256, (batch, 3, 32, 32)).astype(np.uint8)
         expected = net(to_device(normaliser.arrays(pixels), device)).asnumpy()

@@ -69,7 +69,7 @@ def export_onnx(
     onnx.helper.set_model_props(model, {k: json.dumps(v) for k, v in description.items()})
     onnx.checker.check_model(model, full_check=True)
     data = model.SerializeToString()
-    check_agreement(str(path), load_onnx(data).run, net, normaliser)
+    check_agreement(str(path), load_onnx(data), net, normaliser)
     with one_line(f"cannot write {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, data)
@@ -78,10 +78,12 @@ def export_onnx(
 
 def _convert(symbol: Any, arrays: Mapping[str, Any]) -> Any:
     """Return an ONNX model of a graph, with nothing but the images among its inputs."""
+    from runtime import mx
+
     import onnx
     from mxnet import onnx as mxnet_onnx
 
-    values = {name.partition(":")[2]: value for name, value in arrays.items()}
+    values = {name.partition(":")[2]: mx.nd.array(value) for name, value in arrays.items()}
     shape = ("N", 3, 32, 32)
     # mxnet.onnx checks and labels its operators as of the newest opset there is.
     context = onnx.checker.DEFAULT_CONTEXT
@@ -141,7 +143,7 @@ def load_onnx(data: bytes) -> Loaded:
     def run(images: np.ndarray) -> np.ndarray:
         return session.run(None, {inputs[0].name: prepare(images)})[0]
 
-    return Loaded(classes, facts, run)
+    return classes, facts, run
 
 
 def open_onnx(path: Path) -> Loaded:

@@ -75,11 +75,11 @@ def export_symbol(
     folder = Path(folder)
     symbol, arrays = inference_graph(net, normaliser, normalise)
     graph = symbol.tojson().encode()
-    params = write_params({name: value.asnumpy() for name, value in arrays.items()})
+    params = write_params(arrays)
     facts = describe(classes, normaliser, normalise, extra)
     facts["sha256"] = _checksums(graph, params)
     loaded = load_symbol(facts, read_graph(graph, folder), params, device_of(net))
-    check_agreement(f"the symbol for {folder}", loaded.run, net, normaliser)
+    check_agreement(f"the symbol for {folder}", loaded, net, normaliser)
     with one_line(f"cannot write {folder}"), contextlib.ExitStack() as files:
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in zip(SYMBOL_FILES, (to_json(facts, indent=1), graph, params)):
@@ -182,7 +182,7 @@ def load_symbol(facts: Mapping[str, Any], graph: str, params: bytes, ctx: Any) -
     def run(images: np.ndarray) -> np.ndarray:
         return net(mx.nd.array(prepare(images), ctx=ctx)).asnumpy()
 
-    return Loaded(classes, dict(facts), run)
+    return classes, dict(facts), run
 
 
 def open_symbol(folder: Path, ctx: Any) -> Loaded:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Sequence
+from typing import Any, Callable
 
 import numpy as np
 
@@ -45,18 +45,9 @@ class Classifier:
         return np.concatenate([np.empty((0, len(self.classes)), np.float32), *parts])
 
     def probabilities(self, images: np.ndarray, flip: bool = False) -> np.ndarray:
-        """Return probabilities of images; with `flip`, their mean with those of mirror images.
+        """Return probabilities, float64 (N, classes), of images, uint8 (N, 3, 32, 32).
 
-        Parameters
-        ----------
-        images : numpy.ndarray
-            uint8, (N, 3, 32, 32).
-        flip : bool
-
-        Returns
-        -------
-        numpy.ndarray
-            float64, (N, classes).
+        With `flip` they are the mean of those of each image and of its mirror image.
         """
         probabilities = softmax(self.logits(images))
         if flip:
@@ -64,7 +55,7 @@ class Classifier:
         return probabilities
 
 
-def open_classifier(source: str | Path, ctx: Sequence[Any] | None = None) -> Classifier:
+def open_classifier(source: str | Path, ctx: str = "cpu") -> Classifier:
     """Open a run folder, a checkpoint, a pretrained model, an exported symbol or an ONNX file.
 
     Parameters
@@ -72,8 +63,8 @@ def open_classifier(source: str | Path, ctx: Sequence[Any] | None = None) -> Cla
     source : path or str
         The folder or the file; of a symbol, its folder or any of its three files; of a pretrained
         model, its name.
-    ctx : list of mxnet.Context, optional
-        Where MXNet computes; the CPU by default. onnxruntime computes on the CPU.
+    ctx : str
+        Where MXNet computes: ``cpu``, ``gpu`` or ``auto``. onnxruntime computes on the CPU.
 
     Returns
     -------
@@ -87,22 +78,23 @@ def open_classifier(source: str | Path, ctx: Sequence[Any] | None = None) -> Cla
     path = Path(source)
     if path.suffix == ".onnx":
         return Classifier(*open_onnx(path))
-    if path.name in ("model.json", "model-symbol.json", "model-0000.params"):
-        path = path.parent
-    from runtime import mx
+    import runtime  # noqa: F401  before MXNet, which it prepares this process for
 
     import compiler
-    from exports.symbol import open_symbol
+    from exports.symbol import SYMBOL_FILES, open_symbol
     from inference.logits import compute_logits
     from inference.trained import load_trained
+    from utils import contexts
 
-    ctx = ctx or [mx.cpu()]
-    if (path / "model.json").is_file():
-        return Classifier(*open_symbol(path, ctx[0]))
-    trained = load_trained(source, ctx)
-    net = compiler.freeze(trained.net, ctx)
+    devices = contexts(ctx)
+    if path.name in SYMBOL_FILES:
+        path = path.parent
+    if (path / SYMBOL_FILES[0]).is_file():
+        return Classifier(*open_symbol(path, devices[0]))
+    trained = load_trained(source, devices)
+    net = compiler.freeze(trained.net, devices)
 
     def run(images: np.ndarray) -> np.ndarray:
-        return compute_logits(net, images, trained.normaliser, ctx, BATCH)
+        return compute_logits(net, images, trained.normaliser, devices, BATCH)
 
     return Classifier(trained.classes, trained.facts, run, trained.data_dir)

@@ -66,33 +66,6 @@ def choose_split(
     return val if name == "val" else train
 
 
-def ensemble_weights(
-    members: Sequence[Classifier], sources: Sequence[str], weighted: bool
-) -> np.ndarray:
-    """Return the weights of an ensemble's members, which sum to 1.
-
-    Parameters
-    ----------
-    members : sequence of Classifier
-    sources : sequence of str
-        Where they come from, for messages.
-    weighted : bool
-        By validation accuracy instead of all alike; never by the test set.
-
-    Raises
-    ------
-    InputError
-        If one has no validation accuracy.
-    """
-    weights = np.ones(len(members))
-    for i, member in enumerate(members if weighted else ()):
-        accuracy = member.facts.get("val_acc")
-        if not isinstance(accuracy, float) or not 0 < accuracy <= 1:
-            raise InputError(f"{sources[i]} has no validation accuracy: leave out --weighted")
-        weights[i] = accuracy
-    return weights / weights.sum()
-
-
 def evaluate(
     sources: Sequence[str],
     dataset: str | None = None,
@@ -101,7 +74,7 @@ def evaluate(
     flip: bool = False,
     weighted: bool = False,
     other_data: bool = False,
-    ctx: Sequence[Any] | None = None,
+    ctx: str = "cpu",
 ) -> dict[str, Any]:
     """Measure classifiers alone and together.
 
@@ -116,11 +89,11 @@ def evaluate(
     flip : bool
         Average the probabilities of each image and its mirror image.
     weighted : bool
-        Weight the ensemble by validation accuracy.
+        Weight the ensemble's members by validation accuracy, never by the test set.
     other_data : bool
         See `choose_split`.
-    ctx : list of mxnet.Context, optional
-        Where MXNet computes.
+    ctx : str
+        Where MXNet computes: ``cpu``, ``gpu`` or ``auto``.
 
     Returns
     -------
@@ -154,7 +127,13 @@ def evaluate(
     if any(not np.array_equal(each.labels, labels) for each in splits[1:]):
         raise InputError(f"these were trained on different splits: {split} is not the same for all")
     results, mixture = [], np.zeros((len(labels), len(data.classes)))
-    weights = ensemble_weights(members, sources, weighted)
+    weights = np.ones(len(members))
+    for i, member in enumerate(members if weighted else ()):
+        accuracy = member.facts.get("val_acc")
+        if not isinstance(accuracy, float) or not 0 < accuracy <= 1:
+            raise InputError(f"{sources[i]} has no validation accuracy: leave out --weighted")
+        weights[i] = accuracy
+    weights /= weights.sum()
     for member, source, weight in zip(members, sources, weights):
         probabilities = member.probabilities(images, flip)
         mixture += weight * probabilities

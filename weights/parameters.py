@@ -35,13 +35,6 @@ def current_value(parameter: Any) -> Any:
     return sum(copy.as_in_context(copies[0].context) for copy in copies) / len(copies)
 
 
-def current_values(net: Any) -> dict[str, Any]:
-    """Return a net's values by the names of its graph, after the device has finished with them."""
-    # Without this wait MXNet 1.9.1 hands out running statistics from before the last step.
-    mx.nd.waitall()
-    return {p.name: current_value(p) for p in net.collect_params().values()}
-
-
 def save_arrays(path: Path, arrays: Mapping[str, Any]) -> bytes:
     """Write NDArrays to a file that MXNet loads, and return its bytes.
 

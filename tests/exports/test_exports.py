@@ -132,22 +132,29 @@ def test_net_of_every_recipe_is_exported_and_read_back(tmp_path, preset, no_augm
     config = make_config(preset=preset, no_augment=no_augment)
     options = config.model_options()
     options["depth"] = options.get("depth") or (10 if is_densenet(config.model) else 8)
-    net = make_net(config.model, **options)
-    export_both(net, tmp_path)
-    pixels = make_pixels(2)
+    net, pixels = make_net(config.model, **options), make_pixels(2)
+    graph_file, _, onnx_file = export_both(net, tmp_path)
     expected = net(normalised(pixels)).asnumpy()
-    for file in ("model.json", "model.onnx"):
-        logits = open_classifier(tmp_path / file).logits(pixels.astype(np.uint8))
+    for file in (graph_file, onnx_file):
+        logits = open_classifier(file).logits(pixels.astype(np.uint8))
         assert graph.difference(logits, expected) <= 1e-5
-    symbol = json.loads((tmp_path / "model-symbol.json").read_text())["nodes"]
-    found = {node["op"] for node in symbol}
-    found |= {node.op_type for node in onnx.load(str(tmp_path / "model.onnx")).graph.node}
+    found = {
+        node["op"] for node in json.loads((tmp_path / "model-symbol.json").read_text())["nodes"]
+    }
+    found |= {node.op_type for node in onnx.load(onnx_file).graph.node}
     assert "Dropout" not in found
 
 
-def test_onnx_file_is_plain_and_says_what_it_takes(tmp_path):
-    path = export_onnx(small_net(), tmp_path / "net.onnx", *ABOUT, extra={"model": "r"})
-    model = onnx.load(str(path))
+def test_both_formats_say_what_they_take_and_give(tmp_path):
+    folder = tmp_path / "deep" / "export"
+    *_, onnx_file = export_both(small_net(), folder, extra={"model": "r"})
+    facts, model = json.loads((folder / "model.json").read_text()), onnx.load(onnx_file)
+    for name, digest in facts.pop("sha256").items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+    assert facts == {entry.key: json.loads(entry.value) for entry in model.metadata_props}
+    assert (facts["classes"], facts["model"]) == (CLASSES, "r")
+    assert (facts["mean"], facts["std"]) == (NORMALISER.mean.tolist(), NORMALISER.std.tolist())
+    assert facts["input"]["range"] == "0 to 255"
     onnx.checker.check_model(model, full_check=True)
     assert [(o.domain, o.version) for o in model.opset_import] == [("", OPSET)]
     (data,), (logits,) = model.graph.input, model.graph.output  # no weight is an input
@@ -156,21 +163,8 @@ def test_onnx_file_is_plain_and_says_what_it_takes(tmp_path):
         for entry in (data, logits)
     ]
     assert (data.name, logits.name, shapes) == ("data", "logits", [["N", 3, 32, 32], ["N", 10]])
-    facts = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
-    assert facts["classes"] == CLASSES
-    assert facts["mean"] == NORMALISER.mean.tolist()
-    assert facts["model"] == "r"
-    assert facts["input"]["range"] == "0 to 255"
-
-
-def test_model_json_tells_classes_input_and_checksums(tmp_path):
-    paths = export_symbol(small_net(), tmp_path / "deep" / "export", *ABOUT)
-    facts = json.loads(paths["model.json"].read_text())
-    assert facts["classes"] == CLASSES
-    assert facts["std"] == NORMALISER.std.tolist()
-    for name, digest in facts["sha256"].items():
-        assert hashlib.sha256(paths[name].read_bytes()).hexdigest() == digest
-    assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == ["export"]
+    files = {"model.json", "model-symbol.json", "model-0000.params", "model.onnx"}
+    assert {path.name for path in folder.iterdir()} == files
 
 
 def test_normalisation_may_be_left_to_the_caller(tmp_path):
@@ -239,7 +233,7 @@ def test_logits_may_differ_by_rounding_and_no_more():
     net = small_net()
 
     def wrong_by(fault):
-        return lambda images: net(normalised(images)).asnumpy() + fault
+        return CLASSES, {}, lambda images: net(normalised(images)).asnumpy() + fault
 
     graph.check_agreement("it", wrong_by(2e-5), net, NORMALISER)
     with pytest.raises(InputError, match="does not agree"):
@@ -255,34 +249,30 @@ def test_folder_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_run_is_exported_with_its_errors_and_its_source(finished_run):
-    facts = json.loads((finished_run / "export" / "model.json").read_text())
+    facts = open_classifier(finished_run / "export").facts
     results = json.loads((finished_run / "results.json").read_text())
-    checkpoint, _, file = facts["source"]["checkpoint"].partition("/")
-    source = (finished_run / "checkpoints" / checkpoint / file).read_bytes()
+    source = (finished_run / "checkpoints" / facts["source"]["checkpoint"]).read_bytes()
     assert hashlib.sha256(source).hexdigest() == facts["source"]["sha256"]
-    assert facts["run"] == results
-    assert facts["val_acc"] == results["val_acc_best"]
+    assert (facts["run"], facts["val_acc"]) == (results, results["val_acc_best"])
     assert facts["model"] == "resnet20_sd"
-    model = onnx.load(str(finished_run / "export" / "model.onnx"))
-    metadata = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
-    for key in ("run", "source", "data", "classes"):
-        assert metadata[key] == facts[key]
+    metadata = open_classifier(finished_run / "export" / "model.onnx").facts
+    assert metadata == {key: value for key, value in facts.items() if key != "sha256"}
 
 
 def test_checkpoint_is_exported_to_a_folder_of_choice(finished_run, tmp_path, capsys):
     checkpoint = sorted((finished_run / "checkpoints").glob("epoch-*"))[0]
-    code = export.main([str(checkpoint / "net.params"), "--out", str(tmp_path)])
-    assert code == 0
+    assert export.main([str(checkpoint / "net.params"), "--out", str(tmp_path)]) == 0
     assert str(tmp_path / "model-symbol.json") in capsys.readouterr().out
 
 
-def test_what_is_no_run_is_refused_in_one_line(tmp_path, capsys):
-    assert export.main([str(tmp_path / "absent")]) == 2
-    assert capsys.readouterr().err.startswith("error: ")
-    for text in ("{}", "[" * 100_000):
-        (tmp_path / "config.json").write_text(text)
-        assert export.main([str(tmp_path)]) == 2
-        assert capsys.readouterr().err.count("\n") == 1
+@pytest.mark.parametrize("config", [None, "{}", "[" * 100_000])
+def test_what_is_no_run_is_refused_in_one_line(tmp_path, capsys, config):
+    if config:
+        (tmp_path / "config.json").write_text(config)
+    assert export.main([str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
 
 
 def test_an_onnx_without_what_mxnet_takes_from_it_is_told(tmp_path, monkeypatch):
