@@ -16,7 +16,7 @@ import numpy as np
 
 from errors import InputError
 from exports.description import Loaded, describe, read_description, try_out
-from sandbox import run_in_child
+from exports.sandbox import run_in_child
 from utils import Normaliser, one_line, read_regular, write_atomically
 from weights.params_file import MAX_BYTES
 

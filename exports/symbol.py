@@ -20,7 +20,7 @@ import compiler
 from errors import InputError
 from exports.description import Loaded, describe, read_description, try_out
 from exports.graph import check_agreement, device_of, inference_graph
-from sandbox import reason, run_in_child
+from exports.sandbox import reason, run_in_child
 from utils import Normaliser, one_line, read_regular, sha256, to_json, whole_file
 from weights.params_file import MAX_BYTES, read_params, write_params
 

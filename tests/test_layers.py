@@ -19,7 +19,6 @@ LAYERS = (
     "exports",
     "weights",
     "compiler",
-    "sandbox",
     "utils",
     "errors",
     "runtime",

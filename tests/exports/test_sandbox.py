@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-import sandbox
 from errors import InputError
-from sandbox import run_in_child
+from exports import sandbox
+from exports.sandbox import run_in_child
 
 # These run in a child, which imports this file.
 

@@ -22,6 +22,7 @@ from typing import Any, Callable
 
 from errors import InputError
 
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SECONDS = 300
 # Each thread reserves address space, a large machine has many, and two images need only one.
 _FRUGAL = {"OMP_NUM_THREADS": "1", "MXNET_CPU_WORKER_NTHREADS": "1", "MALLOC_ARENA_MAX": "2"}
@@ -55,7 +56,8 @@ def run_in_child(
         If the function raises, crashes, or exceeds its memory or time.
     """
     memory += memory_per_byte * sum(len(each) for each in arguments if isinstance(each, bytes))
-    command = [sys.executable, __file__, inspect.getfile(function), function.__name__, str(memory)]
+    file = os.path.abspath(inspect.getfile(function))
+    command = [sys.executable, "-m", __name__, file, function.__name__, str(memory)]
     try:
         child = subprocess.run(
             command,
@@ -64,6 +66,7 @@ def run_in_child(
             stderr=subprocess.DEVNULL,
             timeout=SECONDS,
             env={**os.environ, **_FRUGAL},
+            cwd=ROOT,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
