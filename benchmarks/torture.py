@@ -41,6 +41,8 @@ START = [
     *("--checkpoint-minutes", "0.005", "--lr-schedule", "cosine"),
 ]
 TIMES = ("epoch_seconds", "cpu_seconds", "images_per_second")
+SIGNALS = {"kill": signal.SIGKILL, "terminate": signal.SIGTERM, "interrupt": signal.SIGINT}
+# Faults, and the exit codes that they may end in.
 ALLOWED = {
     "kill": {-signal.SIGKILL, 0},
     "kill while writing": {-signal.SIGKILL, 0},
@@ -58,30 +60,18 @@ class LostError(AssertionError):
     """Something was lost that should not have been."""
 
 
-def spawn(arguments: list[str], limit: int | None = None) -> subprocess.Popen:
-    """Start a run, with a limit on the size of files in bytes."""
-
-    def set_limit() -> None:
-        if limit is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    return subprocess.Popen(
-        [*COMMAND, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        preexec_fn=set_limit,
-        text=True,
-        env={"OMP_NUM_THREADS": "1", **os.environ},
-    )
+def check(holds: bool, problem: str) -> None:
+    """Raise a LostError unless something holds."""
+    if not holds:
+        raise LostError(problem)
 
 
 def metrics(run: Path) -> list[dict[str, Any]]:
     """Return a run's metrics without times; every line must be whole."""
     path = run / "metrics.jsonl"
-    text = path.read_text() if path.exists() else ""
-    if text and not text.endswith("\n"):
-        raise LostError(f"{path} ends in half a line")
-    lines = [json.loads(line) for line in text.splitlines()]
+    text = path.read_text() if path.exists() else "\n"
+    check(text.endswith("\n"), f"{path} ends in half a line")
+    lines = [json.loads(line) for line in text.splitlines() if line]
     return [{key: line[key] for key in line if key not in TIMES} for line in lines]
 
 
@@ -89,6 +79,14 @@ def place(run: Path) -> str:
     """Return the name of the newest whole checkpoint."""
     checkpoint = newest(run / "checkpoints", lambda line: None)
     return checkpoint.path.name if checkpoint else ""
+
+
+def result(run: Path) -> dict[str, bytes]:
+    """Return the files of the newest whole checkpoint and of the exported net."""
+    checkpoint = newest(run / "checkpoints", lambda line: None)
+    if checkpoint is None:
+        raise LostError(f"{run} has no checkpoint")
+    return {**checkpoint.files, "export": (run / "export" / "model-0000.params").read_bytes()}
 
 
 def damage(run: Path, kind: str, rng: random.Random) -> str:
@@ -104,6 +102,12 @@ def damage(run: Path, kind: str, rng: random.Random) -> str:
         data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
         path.write_bytes(data)
     return f"{folder.name}/{path.name}"
+
+
+def ended(process: subprocess.Popen, timeout: float | None = None) -> tuple[int, str]:
+    """Wait for a process, and return its exit code and what it printed."""
+    output, _ = process.communicate(timeout=timeout)
+    return process.returncode, output
 
 
 class Torture:
@@ -124,41 +128,29 @@ class Torture:
     def __init__(
         self, work: Path, seed: int, report: Callable[[str], None] = print, epochs: int = 8
     ) -> None:
-        self.start = [*START, "--epochs", str(epochs)]
+        self.flags = [*START, "--epochs", str(epochs), "--run-dir", str(work)]
         self.work, self.rng, self.report = work, random.Random(seed), report
         self.run = work / "run"
         self.outcomes: collections.Counter[str] = collections.Counter()
         self.finished = 0
         self.on_tmpfs = os.geteuid() == 0 and os.path.ismount(work)
         start = time.monotonic()
-        process = self._start("calm")
-        output, _ = process.communicate()
-        if process.returncode:
-            raise LostError(f"not even undisturbed does the run end:\n{output}")
+        code, output = ended(self._start("calm"))
+        check(not code, f"not even undisturbed does the run end:\n{output}")
         self.seconds = time.monotonic() - start
-        self.expected = metrics(work / "calm")
-        self.expected_files = self._result(work / "calm")
-        self.faults = [name for name in ALLOWED if name != "read-only" or self.on_tmpfs]
+        self.expected, self.expected_files = metrics(work / "calm"), result(work / "calm")
 
-    def _start(self, name: str, limit: int | None = None) -> subprocess.Popen:
+    def _start(self, name: str = "run") -> subprocess.Popen:
         """Start a run, or go on with it where there is something to go on with."""
         run = self.work / name
-        if (run / "config.json").exists():
-            return spawn(["--resume", str(run)], limit)
-        return spawn([*self.start, "--run-dir", str(self.work), "--name", name], limit)
-
-    @staticmethod
-    def _result(run: Path) -> dict[str, bytes]:
-        checkpoint = newest(run / "checkpoints", lambda line: None)
-        if checkpoint is None:
-            raise LostError(f"{run} has no checkpoint")
-        symbol = run / "export" / "model-0000.params"
-        return {**checkpoint.files, "export": symbol.read_bytes()}
-
-    def round(self) -> None:
-        """Hit the run once, with a fault that is drawn, after damage to its files or not."""
-        spoil = self.rng.choice(DAMAGES) if self.rng.random() < 0.4 else ""
-        self.hit(self.rng.choice(self.faults), spoil)
+        begun = (run / "config.json").exists()
+        return subprocess.Popen(
+            [*COMMAND, *(["--resume", str(run)] if begun else [*self.flags, "--name", name])],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={"OMP_NUM_THREADS": "1", **os.environ},
+        )
 
     def hit(self, fault: str, spoil: str = "") -> None:
         """Hit the run once.
@@ -180,18 +172,20 @@ class Torture:
             spoilt = damage(self.run, spoil, self.rng)
             before = place(self.run)
             self.outcomes[f"newest checkpoint {spoil}"] += 1
-        code, output = getattr(self, "_" + fault.replace(" ", "_").replace("-", "_"))()
-        if code not in ALLOWED[fault]:
-            raise LostError(f"{fault}: exit code {code}\n{output}")
-        if "Traceback" in output:
-            raise LostError(f"{fault}: a traceback\n{output}")
-        if spoilt and "going on" in output and spoilt.split("/")[0] not in output:
-            raise LostError(f"{spoilt} was damaged and not named\n{output}")
+        if fault in SIGNALS:
+            code, output = self._signal(SIGNALS[fault])
+        else:
+            code, output = getattr(self, "_" + fault.replace(" ", "_").replace("-", "_"))()
         after = place(self.run)
-        if after < before:
-            raise LostError(f"{fault}: went back from {before} to {after}\n{output}")
-        if metrics(self.run) != self.expected[: len(metrics(self.run))]:
-            raise LostError(f"{fault}: metrics differ from those of the undisturbed run")
+        named = "going on" not in output or spoilt.split("/")[0] in output
+        for holds, problem in (
+            (code in ALLOWED[fault], f"exit code {code}"),
+            ("Traceback" not in output, "a traceback"),
+            (named, f"{spoilt} was damaged and not named"),
+            (after >= before, f"went back from {before} to {after}"),
+            (metrics(self.run) == self.expected[: len(metrics(self.run))], "other metrics"),
+        ):
+            check(holds, f"{fault}: {problem}\n{output}")
         self.outcomes[f"{fault}: exit code {code}"] += 1
         self.report(f"{fault}{' after damage to ' + spoilt if spoilt else ''}: {code}, {after}")
         if code == 0:
@@ -199,43 +193,31 @@ class Torture:
 
     def finish(self) -> None:
         """Let the run end, and compare."""
-        process = self._start("run")
-        output, _ = process.communicate()
-        if process.returncode:
-            raise LostError(f"exit code {process.returncode}\n{output}")
+        code, output = ended(self._start())
+        check(not code, f"exit code {code}\n{output}")
         self.compare()
 
     def compare(self) -> None:
         """Compare the run, which has ended, with the undisturbed one, and remove it."""
-        found = self._result(self.run)
+        found = result(self.run)
         differing = [name for name in found if found[name] != self.expected_files[name]]
-        if differing or metrics(self.run) != self.expected:
-            raise LostError(f"the result differs from the undisturbed run's: {differing}")
+        same = not differing and metrics(self.run) == self.expected
+        check(same, f"the result differs from the undisturbed run's: {differing}")
         self.finished += 1
         self.report("finished: equal to the undisturbed run")
         shutil.rmtree(self.run)
 
-    def _after(self, number: int, limit: int | None = None) -> tuple[int, str]:
+    def _signal(self, number: int) -> tuple[int, str]:
         """Send a signal at a random moment."""
-        process = self._start("run", limit)
+        process = self._start()
         try:
-            output, _ = process.communicate(timeout=self.rng.uniform(0, 0.8 * self.seconds))
+            return ended(process, self.rng.uniform(0, 0.8 * self.seconds))
         except subprocess.TimeoutExpired:
             process.send_signal(number)
-            output, _ = process.communicate()
-        return process.returncode, output
-
-    def _kill(self) -> tuple[int, str]:
-        return self._after(signal.SIGKILL)
-
-    def _terminate(self) -> tuple[int, str]:
-        return self._after(signal.SIGTERM)
-
-    def _interrupt(self) -> tuple[int, str]:
-        return self._after(signal.SIGINT)
+        return ended(process)
 
     def _kill_while_writing(self) -> tuple[int, str]:
-        process, skip = self._start("run"), self.rng.randrange(5)
+        process, skip = self._start(), self.rng.randrange(5)
         writing, seen = self.run / "checkpoints" / ".writing", False
         while process.poll() is None:
             if writing.exists() and not seen:
@@ -245,37 +227,31 @@ class Torture:
                     process.kill()
             seen = writing.exists()
             time.sleep(0.0005)
-        output, _ = process.communicate()
-        return process.returncode, output
+        return ended(process)
 
     def _full_disk(self) -> tuple[int, str]:
+        process, filler = self._start(), self.work / "filler"
         if not self.on_tmpfs:
-            process = self._start("run", limit=self.rng.randrange(2_000, 200_000))
-            output, _ = process.communicate()
-            return process.returncode, output
-        filler = self.work / "filler"
-        process = self._start("run")
+            most = self.rng.randrange(2_000, 200_000)
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (most, most))
+            return ended(process)
         try:
             time.sleep(self.rng.uniform(0, 0.8 * self.seconds))
-            room = shutil.disk_usage(self.work).free
-            leave = self.rng.randrange(200_000)
-            filler.write_bytes(bytes(max(0, room - leave)))
-            output, _ = process.communicate()
+            room = shutil.disk_usage(self.work).free - self.rng.randrange(200_000)
+            filler.write_bytes(bytes(max(0, room)))
+            return ended(process)
         finally:
             filler.unlink()
-        return process.returncode, output
 
     def _read_only(self) -> tuple[int, str]:
         subprocess.run(["mount", "-o", "remount,ro", str(self.work)], check=True)
         try:
-            process = self._start("run")
-            output, _ = process.communicate()
+            return ended(self._start())
         finally:
             subprocess.run(["mount", "-o", "remount,rw", str(self.work)], check=True)
-        return process.returncode, output
 
     def _two_at_once(self) -> tuple[int, str]:
-        first, second = self._start("run"), self._start("run")
+        first, second = self._start(), self._start()
         deadline = time.monotonic() + self.rng.uniform(0.5, 1.2) * self.seconds
         while time.monotonic() < deadline and None in (first.poll(), second.poll()):
             time.sleep(0.01)
@@ -283,13 +259,11 @@ class Torture:
         other = second if refused is first else first
         for process in (refused, other):
             process.kill()
-        (told, _), (output, _) = refused.communicate(), other.communicate()
+        (refusal, told), (code, output) = ended(refused), ended(other)
         # Both may have been on their way when the time was up; both must never have been at work.
-        if other.returncode == 0 and refused.returncode != 2:
-            raise LostError(f"two at once: both were let in\n{told}")
-        if refused.returncode == 2 and "error: " not in told:
-            raise LostError(f"two at once: refused without a reason\n{told}")
-        return other.returncode, output
+        check(code != 0 or refusal == 2, f"two at once: both were let in\n{told}")
+        check(refusal != 2 or "error: " in told, f"two at once: refused without a reason\n{told}")
+        return code, output
 
 
 @command_line
@@ -301,9 +275,11 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="a folder for the runs")
     arguments = parser.parse_args()
     torture = Torture(arguments.work, arguments.seed, lambda line: print(line, flush=True))
+    faults = [name for name in ALLOWED if name != "read-only" or torture.on_tmpfs]
     for number in range(arguments.rounds):
         print(f"round {number + 1}/{arguments.rounds}: ", end="")
-        torture.round()
+        spoil = torture.rng.choice(DAMAGES) if torture.rng.random() < 0.4 else ""
+        torture.hit(torture.rng.choice(faults), spoil)
     torture.finish()
     print(
         f"\n{arguments.rounds} rounds, {torture.finished} runs finished, every one equal to the bit"

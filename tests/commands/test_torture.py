@@ -15,8 +15,7 @@ from torture import LostError, Torture
 def test_nothing_is_lost_under_torture(tmp_path):
     torture = Torture(tmp_path, seed=3, report=lambda line: None, epochs=2)
     torture.hit("kill while writing")
-    torture.hit("kill while writing", "truncated")
-    torture.hit("two at once", "bit flipped")
+    torture.hit("full disk", "truncated")
     torture.finish()
     assert torture.finished >= 1
 
