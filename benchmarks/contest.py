@@ -39,10 +39,9 @@ def serve(step: Callable[[], Any], warm_up: int = 2) -> None:
     warm_up : int, default 2
         Steps to take first.
     """
-    start_mb = _peak_mb()
     for _ in range(warm_up):
         step()
-    _answer(start_mb=start_mb)
+    _answer()
     for line in sys.stdin:
         start = time.perf_counter()
         for _ in range(int(line)):
@@ -51,11 +50,8 @@ def serve(step: Callable[[], Any], warm_up: int = 2) -> None:
 
 
 def _answer(**facts: Any) -> None:
-    print("contest " + json.dumps({**facts, "peak_mb": _peak_mb()}), flush=True)
-
-
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print("contest " + json.dumps({**facts, "peak_mb": peak_mb}), flush=True)
 
 
 class Result(NamedTuple):
@@ -65,14 +61,13 @@ class Result(NamedTuple):
     ----------
     seconds : list of float
         A step's, one a round; empty if it failed.
-    start_mb, peak_mb : float
-        Largest resident memory of its process: before its first step, and in all.
+    peak_mb : float
+        Largest resident memory of its process.
     fault : str
         The last line that it printed before it failed, or "".
     """
 
     seconds: list[float]
-    start_mb: float = 0.0
     peak_mb: float = 0.0
     fault: str = ""
 
@@ -81,21 +76,12 @@ class Result(NamedTuple):
         """The median step, in seconds; infinite if it failed."""
         return statistics.median(self.seconds) if self.seconds else float("inf")
 
-    def rates(self, batch: int) -> list[float]:
-        """Return images/s, one a round, of steps of so many images."""
-        return [batch / seconds for seconds in self.seconds]
-
-    def against(self, rival: Result) -> str:
-        """Return how many times as fast as a rival it was, round by round."""
-        pairs = [b / a for a, b in zip(self.seconds, rival.seconds)]
-        return spread(pairs, 2) if pairs else ""
-
 
 def compete(
     commands: Mapping[str, Sequence[str]],
     rounds: int,
     steps: int,
-    environments: Mapping[str, Mapping[str, str]] | None = None,
+    environments: Mapping[str, Mapping[str, str]],
 ) -> dict[str, Result]:
     """Measure contenders in turn.
 
@@ -105,7 +91,7 @@ def compete(
         By the contender's name: arguments to Python, beginning with a script that calls `serve`.
     rounds, steps : int
         Rounds, and steps in each.
-    environments : mapping of str to mapping of str to str, optional
+    environments : mapping of str to mapping of str to str
         Variables of the contenders named. All have ``OMP_NUM_THREADS``, the number of cores, unless
         it is among these.
 
@@ -116,14 +102,13 @@ def compete(
     running = {}
     results = {name: Result([]) for name in commands}
     for name, command in commands.items():
-        own = (environments or {}).get(name, {})
         running[name] = subprocess.Popen(
             [sys.executable, *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**_ENVIRONMENT, "OMP_NUM_THREADS": str(cores()), **own},
+            env={**_ENVIRONMENT, "OMP_NUM_THREADS": str(cores()), **environments.get(name, {})},
         )
         # One after the other: warming up, too, wants the machine to itself.
         results[name] = _heard(running, name, results[name])
@@ -151,9 +136,8 @@ def _heard(
         if line.startswith("contest "):
             facts = json.loads(line[len("contest ") :])
             taken = [facts["seconds"] / steps] if "seconds" in facts else []
-            start = facts.get("start_mb", result.start_mb)
             running[name].send_signal(signal.SIGSTOP)
-            return Result(result.seconds + taken, start, facts["peak_mb"])
+            return Result(result.seconds + taken, facts["peak_mb"])
     code = running.pop(name).wait()
     return Result([], fault=f"ended by signal {-code}" if code < 0 else line)
 
@@ -165,22 +149,17 @@ def cores() -> int:
     return physical_cores()
 
 
-def describe_machine(threads: int | None = None) -> str:
-    """Return processor, threads (those of `cores` by default), system and versions in one line."""
+def describe_machine() -> str:
+    """Return processor, threads, system and versions in one line."""
     from runtime import processor_name
 
-    versions = []
-    for name in _PACKAGES:
-        try:
-            versions.append(f"{name} {metadata.version(name)}")
-        except metadata.PackageNotFoundError:
-            continue
-    python = f"Python {platform.python_version()}"
-    machine = f"{processor_name()}, {threads or cores()} threads, {platform.system()}"
-    return f"{machine}; {python}, {', '.join(versions)}"
+    installed = {each.metadata["Name"]: each.version for each in metadata.distributions()}
+    versions = [f"Python {platform.python_version()}"]
+    versions += [f"{name} {installed[name]}" for name in _PACKAGES if name in installed]
+    return f"{processor_name()}, {cores()} threads, {platform.system()}; {', '.join(versions)}"
 
 
-def spread(values: Sequence[float], digits: int = 1) -> str:
+def median_and_range(values: Sequence[float], digits: int = 1) -> str:
     """Return the median and the extremes."""
     median, least, most = statistics.median(values), min(values), max(values)
     return f"{median:.{digits}f} ({least:.{digits}f}–{most:.{digits}f})"

@@ -26,7 +26,7 @@ import sys
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
-from contest import compete, cores, describe_machine, serve, spread
+from contest import compete, cores, describe_machine, median_and_range, serve
 
 from errors import InputError, Parser, command_line
 from utils import table, to_json, write_atomically
@@ -200,7 +200,7 @@ def race(task: Task, forms: list[str], rounds: int, steps: int) -> list[dict[str
         row = {**task._asdict(), "form": form, "fault": result.fault}
         rows.append(row)
         if not result.fault:
-            row["images_per_second"] = result.rates(task.batch)
+            row["images_per_second"] = [task.batch / seconds for seconds in result.seconds]
             row["gigaflops"] = work * statistics.median(row["images_per_second"])
             row["peak_mb"] = round(result.peak_mb)
             row["against_rival"] = [b / a for a, b in zip(result.seconds, rival.seconds)]
@@ -212,8 +212,8 @@ def line(row: dict[str, Any]) -> list[Any]:
     start = [row["net"], row["batch"], row["form"]]
     if row["fault"]:
         return [*start, row["fault"][:40], "", "", ""]
-    ratio = spread(row["against_rival"], 2) if row["against_rival"] else ""
-    speed = [spread(row["images_per_second"]), f"{row['gigaflops']:.0f}"]
+    ratio = median_and_range(row["against_rival"], 2) if row["against_rival"] else ""
+    speed = [median_and_range(row["images_per_second"]), f"{row['gigaflops']:.0f}"]
     return [*start, *speed, row["peak_mb"], ratio]
 
 

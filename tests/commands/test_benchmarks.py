@@ -16,20 +16,9 @@ import race
 
 def test_a_model_is_measured_in_training_and_inference(tmp_path, capsys):
     path = tmp_path / "race.json"
-    flags = [
-        "--batch",
-        "2",
-        "--steps",
-        "1",
-        "--rounds",
-        "3",
-        "--forms",
-        "ours",
-        "--json",
-        str(path),
-    ]
+    flags = ["--batch", "2", "--steps", "1", "--rounds", "3", "--forms", "ours", "--json"]
     for mode in ([], ["--inference"]):
-        assert race.main(["resnet20", *flags, *mode]) == 0
+        assert race.main(["resnet20", *flags, str(path), *mode]) == 0
         (row,) = json.loads(path.read_text())["rows"]
         assert (row["net"], row["batch"], row["inference"]) == ("resnet20", 2, bool(mode))
         assert len(row["images_per_second"]) == 3
