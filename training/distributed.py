@@ -96,9 +96,9 @@ class Workers:
         if self.count == 1:
             return list(arrays)
         received = []
-        for number, array in enumerate(arrays, _BROADCAST):
-            value = mx.nd.array(array if self.rank == 0 else np.zeros_like(array))
-            self.sum(value, number)
+        for key, array in enumerate(arrays, _FIRST_KEY + _BROADCAST):
+            value = mx.nd.array(array)
+            self.kvstore.broadcast(key, value, out=value)
             received.append(value.asnumpy())
         return received
 
