@@ -30,7 +30,8 @@ def tiny_arrays(source: Source) -> tuple[np.ndarray, np.ndarray]:
 def tiny_files(source: Source, form: str, protocol: int = 4) -> dict[str, bytes]:
     """Return the files by name: ``binary``, or ``python`` as Python 3 would save them."""
     row: Form = getattr(source, form)
-    images, labels = (np.split(each, _borders(source, row)) for each in tiny_arrays(source))
+    borders = np.arange(1, len(row.train) + 1) * source.train_size
+    images, labels = (np.split(each, borders) for each in tiny_arrays(source))
     save = _binary_file if form == "binary" else _python_file
     parts = zip((*row.train, row.test), images, labels)
     return {name: save(source, some, numbers, protocol) for name, some, numbers in parts}
@@ -68,13 +69,13 @@ def official_python_file(images: np.ndarray, labels: list[int]) -> bytes:
     )
 
 
-def pack(folder: str, files: dict[str, bytes], **options) -> bytes:
-    """Return a ``.tar.gz`` of files in a folder."""
+def pack(folder: str, files: dict[str, bytes], type: bytes = tarfile.REGTYPE) -> bytes:
+    """Return a ``.tar.gz`` of files of a type in a folder."""
     archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w:gz", compresslevel=1, **options) as tar:
+    with tarfile.open(fileobj=archive, mode="w:gz", compresslevel=1) as tar:
         for name, content in files.items():
             member = tarfile.TarInfo(f"{folder}/{name}")
-            member.size = len(content)
+            member.size, member.type = len(content), type
             tar.addfile(member, io.BytesIO(content))
     return archive.getvalue()
 
@@ -92,10 +93,6 @@ def with_archive(source: Source, form: str, archive: bytes) -> Source:
     checksum = f"md5:{hashlib.md5(archive).hexdigest()}"
     row = dataclasses.replace(getattr(source, form), checksum=checksum)
     return dataclasses.replace(source, **{form: row})
-
-
-def _borders(source: Source, form: Form) -> np.ndarray:
-    return np.arange(1, len(form.train) + 1) * source.train_size
 
 
 def _binary_file(source: Source, images: np.ndarray, labels: np.ndarray, _: int) -> bytes:

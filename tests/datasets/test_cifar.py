@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 import pickle
+import tarfile
 
 import numpy as np
 import pytest
@@ -34,9 +36,9 @@ def no_network(monkeypatch):
     monkeypatch.setattr("datasets.download.PAUSE", 0)
 
 
-def refused(folder, match):
+def refused(folder, match, source=TINY10):
     with pytest.raises(InputError, match=match) as refusal:
-        load_cifar(TINY10, folder)
+        load_cifar(source, folder)
     assert "\n" not in str(refusal.value)
 
 
@@ -94,8 +96,14 @@ def test_what_is_no_list_of_names_is_refused(tmp_path):
     refused(tmp_path, r"batches\.meta holds no list of label_names")
 
 
+FILES = tiny_files(TINY10, "binary")
+FOLDER = TINY10.binary.folder
+WHOLE = pack(FOLDER, FILES)
+
+
 def test_an_archive_of_ones_own_is_accepted_by_the_checksum_beside_it(tmp_path):
-    archive = pack(TINY10.binary.folder, tiny_files(TINY10, "binary"))
+    others = {"readme.html": b"x" * 1000, "more/test_batch.bin": b"?", "../../test_batch.bin": b"?"}
+    archive = pack(f"./{FOLDER}", {**others, **FILES})  # as `tar -C` names what it packs
     path = write_all(tmp_path, {TINY10.binary.archive: archive}) / TINY10.binary.archive
     refused(tmp_path, r"truncated or altered: sha256 \w{64}, not c4a38.*\.sha256 beside it")
     beside = path.with_name(path.name + ".sha256")
@@ -103,6 +111,27 @@ def test_an_archive_of_ones_own_is_accepted_by_the_checksum_beside_it(tmp_path):
     assert_is(load_cifar(TINY10, tmp_path), TINY10)
     beside.write_text("no checksum")
     refused(tmp_path, "does not begin with a SHA-256")
+
+
+@pytest.mark.parametrize(
+    ("archive", "match"),
+    [
+        (pack(FOLDER, {"test_batch.bin": b""}, type=tarfile.SYMTYPE), "is not a regular file"),
+        (
+            pack(FOLDER, {**FILES, "test_batch.bin": bytes(92_191)}),
+            "not a regular file of its size",
+        ),
+        (pack("elsewhere", FILES), "not the official archive: data_batch_1.bin, .* is missing"),
+        (b"", "is damaged|is not the official"),
+        (b"no archive at all", "is damaged"),
+        (gzip.compress(b"x"), "is damaged"),
+        (WHOLE[: len(WHOLE) // 2], "is damaged"),
+    ],
+    ids=range(7),
+)
+def test_an_archive_that_lacks_something_is_refused(archive, match, tmp_path):
+    write_all(tmp_path, {TINY10.binary.archive: archive})
+    refused(tmp_path, f"binary.tar.gz.*{match}", with_archive(TINY10, "binary", archive))
 
 
 def test_a_whole_set_of_the_official_size_is_read(tmp_path):
