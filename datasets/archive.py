@@ -7,7 +7,7 @@ import posixpath
 import tarfile
 import zlib
 from pathlib import Path
-from typing import Collection, Mapping
+from typing import Mapping
 
 from errors import InputError
 from utils import open_regular, read_regular
@@ -48,10 +48,8 @@ def check_archive(path: Path, checksum: str) -> None:
         )
 
 
-def read_members(
-    path: Path, folder: str, limits: Mapping[str, int], optional: Collection[str] = ()
-) -> dict[str, bytes]:
-    """Return the wanted files of a ``.tar.gz`` by name; others are skipped.
+def read_members(path: Path, folder: str, limits: Mapping[str, int]) -> dict[str, bytes]:
+    """Return those of the wanted files that a ``.tar.gz`` holds, by name.
 
     Parameters
     ----------
@@ -61,13 +59,11 @@ def read_members(
         The folder in it that they are in.
     limits : mapping of str to int
         Most bytes of each wanted file.
-    optional : collection of str
-        Wanted files that may be missing.
 
     Raises
     ------
     InputError
-        If the archive is damaged, or a wanted file is missing, too long, or not a regular file.
+        If the archive is damaged, or a wanted file is too long, or not a regular file.
     """
     files = {}
     try:
@@ -82,7 +78,4 @@ def read_members(
                 files[name] = content.read()
     except (tarfile.TarError, zlib.error, OSError, EOFError) as error:
         raise InputError(f"{path} is damaged: {error}") from error
-    lacking = [name for name in limits if name not in files and name not in optional]
-    if lacking:
-        raise InputError(f"{path} is not the official archive: {', '.join(lacking)} is missing")
     return files

@@ -160,7 +160,7 @@ def load_cifar(source: Source, data_dir: Path) -> Dataset:
                 files = {
                     name: read_regular(folder / name, limit)
                     for name, limit in _limits(source, form).items()
-                    if name != form.names or os.path.isfile(folder / name)
+                    if os.path.exists(folder / name)
                 }
                 return _assemble(source, form, folder, files)
         archive = data_dir / form.archive
@@ -187,7 +187,7 @@ def _download(source: Source, archive: Path) -> None:
 
 
 def _read_archive(source: Source, form: Form, archive: Path) -> Dataset:
-    files = read_members(archive, form.folder, _limits(source, form), optional=[form.names])
+    files = read_members(archive, form.folder, _limits(source, form))
     return _assemble(source, form, archive, files)
 
 
@@ -210,6 +210,9 @@ def _limits(source: Source, form: Form) -> dict[str, int]:
 
 def _assemble(source: Source, form: Form, where: Path, files: dict[str, bytes]) -> Dataset:
     """Decode files into the two splits."""
+    for name in (*form.train, form.test):
+        if name not in files:
+            raise InputError(f"{where}: {name} is missing")
     classes, splits = list(source.classes), []
     if form.names in files:
         classes = _class_names(source, form, f"{where}: {form.names}", files[form.names])

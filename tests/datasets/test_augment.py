@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from image_files import numbered
 
 from datasets.augment import Augmentation, augment
 from errors import InputError
@@ -24,11 +25,6 @@ def coded_images(count):
     images[:, 1] = np.arange(32)
     images[:, 2] = 200
     return images
-
-
-def distinct_images(count):
-    """Return images of one value each, 0, 1, 2 and so on."""
-    return np.repeat(np.arange(count, dtype=np.uint8), 3 * 32 * 32).reshape(count, 3, 32, 32)
 
 
 def apply(images, labels=None, classes=10, seed=0, **options):
@@ -88,14 +84,15 @@ def test_cutout_covers_one_square_that_may_stick_out(side):
 @pytest.mark.parametrize(("smoothing", "classes"), [(0.1, 10), (0.999, 2), (0.5, 100)])
 def test_label_smoothing_spreads_a_probability_over_all_classes(smoothing, classes):
     labels = np.array([0, 1], np.int32)
-    _, targets = apply(distinct_images(2), labels, classes, label_smoothing=smoothing)
+    _, targets = apply(coded_images(2), labels, classes, label_smoothing=smoothing)
     expected = (1 - smoothing) * np.eye(classes)[:2] + smoothing / classes
     np.testing.assert_allclose(targets, expected, atol=1e-6)
 
 
 def mixed(seed, **options):
     """Return fifty images and targets; both have the number of an image as their mean."""
-    images, targets = apply(distinct_images(50), np.arange(50, dtype=np.int32), 50, seed, **options)
+    whole = numbered(np.arange(50))
+    images, targets = apply(whole.images, whole.labels, 50, seed, **options)
     means = images.mean(axis=(1, 2, 3))
     np.testing.assert_allclose(targets @ np.arange(50), means, rtol=1e-5, atol=1e-4)
     return images[:, 0], targets

@@ -10,16 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from image_files import numbered
 
 from datasets.base import Split, channel_statistics, make_dataset, split_validation
 from errors import InputError
-
-
-def some_split(labels):
-    """Return images that hold their own number in the first two pixels."""
-    images = np.zeros((len(labels), 3, 32, 32), np.uint8)
-    images[:, 0, 0, 0], images[:, 0, 0, 1] = np.divmod(np.arange(len(labels)), 256)
-    return Split(images, np.asarray(labels, np.int32))
 
 
 def rows(split):
@@ -32,7 +26,7 @@ def rows(split):
     st.integers(0, 2**32 - 1),
 )
 def test_a_split_divides_the_images_and_keeps_the_shares_of_the_classes(labels, parts, seed):
-    whole = some_split(labels)
+    whole = numbered(labels)
     val_size = int(parts[0] * len(whole))
     others, val, fingerprint = split_validation(whole, val_size, seed)
     assert (len(others), len(val)) == (len(whole) - val_size, val_size)
@@ -48,7 +42,7 @@ def test_a_split_divides_the_images_and_keeps_the_shares_of_the_classes(labels, 
 
 
 def test_another_seed_or_size_is_another_split():
-    whole = some_split(np.arange(1000) % 10)
+    whole = numbered(np.arange(1000) % 10)
     sizes = ((100, 0), (101, 0), (100, 205), (100, 204))
     fingerprints = {
         split_validation(whole, val, seed, train)[2] for val, train in sizes for seed in range(5)
@@ -58,7 +52,7 @@ def test_another_seed_or_size_is_another_split():
 
 def test_a_split_is_the_same_under_every_numpy():
     # A run is resumed with other versions than it was started with.
-    _, _, fingerprint = split_validation(some_split(np.arange(1000) % 10), 105, 7)
+    _, _, fingerprint = split_validation(numbered(np.arange(1000) % 10), 105, 7)
     assert fingerprint == "70bba40082a4a6917e4c2344fe3627d418cdf82a677ca6880b50a4d17c7fc97a"
 
 
@@ -72,7 +66,7 @@ def test_a_split_is_the_same_under_every_numpy():
 )
 def test_a_split_that_leaves_too_little_is_refused(val_size, train_size, match):
     with pytest.raises(InputError, match=match):
-        split_validation(some_split(np.arange(50) % 10), val_size, 0, train_size)
+        split_validation(numbered(np.arange(50) % 10), val_size, 0, train_size)
 
 
 def test_statistics_are_per_channel_over_all_pixels():
@@ -86,11 +80,11 @@ def test_statistics_are_per_channel_over_all_pixels():
 
 
 def test_the_fill_is_the_mean_colour_and_the_fingerprint_sees_every_pixel_and_name():
-    split = some_split([0, 1, 0, 1])
+    split = numbered([0, 1, 0, 1])
     one = make_dataset("x", split, split, ["a", "b"], mean=(125.3, 123.5, 113.9), std=(1, 1, 1))
     assert one.fill.tolist() == [125, 124, 114]
     assert one.fill.dtype == np.uint8
-    altered, swapped = some_split([0, 1, 0, 1]), some_split([1, 0, 0, 1])
+    altered, swapped = numbered([0, 1, 0, 1]), numbered([1, 0, 0, 1])
     altered.images[3, 2, 31, 31] = 1
     pairs = ((split, altered), (altered, split), (split, swapped))
     others = [make_dataset("x", *pair, ["a", "b"]) for pair in pairs]
@@ -109,7 +103,7 @@ def test_the_fill_is_the_mean_colour_and_the_fingerprint_sees_every_pixel_and_na
 )
 def test_labels_that_make_no_sense_are_refused(labels, message):
     with pytest.raises(InputError, match=message):
-        make_dataset("x", some_split([0, 1]), some_split(labels), ["a", "b"])
+        make_dataset("x", numbered([0, 1]), numbered(labels), ["a", "b"])
 
 
 @pytest.mark.parametrize(

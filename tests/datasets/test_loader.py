@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from image_files import numbered
 
 from datasets.augment import Augmentation
 from datasets.base import Split
@@ -19,18 +20,13 @@ FILL = np.array([125, 123, 114], np.uint8)
 PLAIN = Augmentation(crop=False, flip=False)
 
 
-def numbered(count):
-    """Return images that are filled with their own number."""
-    images = np.zeros((count, 3, 32, 32), np.uint8) + np.arange(count)[:, None, None, None]
-    return Split(images.astype(np.uint8), (np.arange(count) % 10).astype(np.int32))
-
-
 def numbers(images):
     return images[:, 0, 0, 0].tolist()
 
 
-def loader(count=100, batch_size=8, augmentation=PLAIN, **options):
-    return TrainLoader(numbered(count), 10, batch_size, 3, augmentation, FILL, **options)
+def loader(batch_size=8, augmentation=PLAIN, **options):
+    split = numbered(np.arange(100) % 10)
+    return TrainLoader(split, 10, batch_size, 3, augmentation, FILL, **options)
 
 
 def test_an_epoch_shows_no_image_twice_and_leaves_out_others_than_the_last():
@@ -145,7 +141,7 @@ def test_what_cannot_work_is_refused(options, message):
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
 def test_evaluation_sees_every_image_once_in_order(batch_size):
-    split = numbered(23)
+    split = numbered(np.arange(23) % 10)
     parts = list(batches(split, batch_size))
     assert [n for images, _ in parts for n in numbers(images)] == list(range(23))
     assert np.concatenate([labels for _, labels in parts]).tolist() == split.labels.tolist()
