@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
 import time
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Sequence
 from urllib.parse import urlsplit
 
-import portalocker
 import requests
 import urllib3
 from tqdm import tqdm
@@ -59,12 +59,10 @@ def download(path: Path, mirrors: Sequence[str], checksum: str) -> None:
         lock = open(f"{path}.lock", "a")  # noqa: SIM115 (closed, and so unlocked, below)
     with lock, one_line(f"{partial} cannot be written"):
         try:
-            portalocker.lock(lock, portalocker.LOCK_EX | portalocker.LOCK_NB)
-        except portalocker.AlreadyLocked:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
             print(f"waiting for another process to download {path}", file=sys.stderr)
-            portalocker.lock(lock, portalocker.LOCK_EX)
-        except portalocker.LockException as error:  # a file system without locks
-            raise InputError(f"{lock.name} cannot be locked: {error}") from error
+            fcntl.flock(lock, fcntl.LOCK_EX)
         if path.exists():
             return
         rounds, hurry = 0, len(mirrors) > 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import http.server
 import os
@@ -10,7 +11,6 @@ import threading
 import time
 
 import numpy as np
-import portalocker
 import pytest
 from tiny_cifar import TINY10, pack, tiny_files
 
@@ -141,7 +141,7 @@ def test_a_folder_that_cannot_be_made_and_a_full_disk_are_one_line(tmp_path):
 
 def test_of_two_processes_one_downloads_and_both_have_the_file(tmp_path, capsys):
     with open(tmp_path / "file.tar.gz.lock", "a") as lock, serve() as server:
-        portalocker.lock(lock, portalocker.LOCK_EX)  # as the other process does
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as the other process does
         second = threading.Thread(target=fetch, args=(tmp_path, server))
         second.start()
         told = ""
@@ -149,7 +149,7 @@ def test_of_two_processes_one_downloads_and_both_have_the_file(tmp_path, capsys)
             time.sleep(0.01)
             told += capsys.readouterr().err
         (tmp_path / "file.tar.gz").write_bytes(CONTENT)
-        portalocker.unlock(lock)
+        fcntl.flock(lock, fcntl.LOCK_UN)
         second.join()
     assert "waiting for another process" in told
     assert not server.requests
