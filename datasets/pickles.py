@@ -1,7 +1,7 @@
 """CIFAR's Python batches, in any protocol, of Python 2 or 3, NumPy 1 or 2.
 
 A pickle is a program. Here it can call nothing but what stands for the few names below, so it runs
-no code; one that was written to do harm can still take all memory and time.
+no code. Python's own unpickler reads it: the one in C sets memory aside for a memo of any size.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _NAMES: dict[str, Any] = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """Return what stands for a name, or refuse it."""
         asked = f"{module} {name}".replace("numpy._core.", "numpy.core.")  # NumPy 2, NumPy 1
