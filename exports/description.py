@@ -66,12 +66,3 @@ def read_description(facts: Mapping[str, Any]) -> tuple[tuple[str, ...], Run]:
         return normaliser.arrays(images) if normalised else images.astype(np.float32)
 
     return classes, prepare
-
-
-def try_out(loaded: Loaded) -> None:
-    """Run an export once, and raise `InputError` unless it gives a logit for each class."""
-    classes, _, run = loaded
-    for batch in (1, 2):
-        logits = run(np.zeros((batch, 3, 32, 32), np.uint8))
-        if not isinstance(logits, np.ndarray) or logits.shape != (batch, len(classes)):
-            raise InputError("its output is not one logit for each class")

@@ -15,8 +15,8 @@ from typing import Any, Mapping, Sequence
 import numpy as np
 
 from errors import InputError
-from exports.description import Loaded, describe, read_description, try_out
-from exports.sandbox import run_in_child
+from exports.description import Loaded, describe, read_description
+from exports.sandbox import try_in_child
 from utils import Normaliser, one_line, read_regular, write_atomically
 from weights.params_file import MAX_BYTES
 
@@ -155,10 +155,5 @@ def open_onnx(path: Path) -> Loaded:
         If it cannot be read, is damaged or hostile, or was not written by `export_onnx`.
     """
     data = read_regular(path, MAX_BYTES)
-    run_in_child(try_onnx, data, refusal=f"{path} cannot be used")
+    try_in_child(load_onnx, data, source=path)
     return load_onnx(data)
-
-
-def try_onnx(data: bytes) -> None:
-    """Load an ONNX file and run it, in the child of `open_onnx`."""
-    try_out(load_onnx(data))

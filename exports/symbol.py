@@ -18,9 +18,9 @@ from mxnet import gluon
 
 import compiler
 from errors import InputError
-from exports.description import Loaded, describe, read_description, try_out
+from exports.description import Loaded, describe, read_description
 from exports.graph import check_agreement, device_of, inference_graph
-from exports.sandbox import reason, run_in_child
+from exports.sandbox import reason, try_in_child
 from utils import Normaliser, one_line, read_regular, sha256, to_json, whole_file
 from weights.params_file import MAX_BYTES, read_params, write_params
 
@@ -142,7 +142,7 @@ def _entry(entry: Any, end: int) -> list[int]:
     return [node, output, 0]
 
 
-def load_symbol(facts: Mapping[str, Any], graph: str, params: bytes, ctx: Any) -> Loaded:
+def load_symbol(facts: Mapping[str, Any], graph: str, params: bytes, ctx: Any = None) -> Loaded:
     """Load an exported net.
 
     Parameters
@@ -153,14 +153,15 @@ def load_symbol(facts: Mapping[str, Any], graph: str, params: bytes, ctx: Any) -
         What `read_graph` returned.
     params : bytes
         Content of ``model-0000.params``.
-    ctx : mxnet.Context
-        Where to put it.
+    ctx : mxnet.Context, optional
+        Where to put it; the CPU by default.
 
     Raises
     ------
     InputError
         If the files are not what `export_symbol` writes.
     """
+    ctx = ctx or mx.cpu()
     classes, prepare = read_description(facts)
     arrays = read_params(params, "its parameter file")
     values = {name.partition(":")[2]: value for name, value in arrays.items()}
@@ -212,10 +213,5 @@ def open_symbol(folder: Path, ctx: Any) -> Loaded:
     if not intact:
         raise InputError(f"{folder} is damaged: its checksums are not those in {SYMBOL_FILES[0]}")
     nodes = read_graph(graph, folder)
-    run_in_child(try_symbol, facts, nodes, params, refusal=f"{folder} cannot be used")
+    try_in_child(load_symbol, facts, nodes, params, source=folder)
     return load_symbol(facts, nodes, params, ctx)
-
-
-def try_symbol(facts: Mapping[str, Any], graph: str, params: bytes) -> None:
-    """Load a symbol and run it, in the child of `open_symbol`."""
-    try_out(load_symbol(facts, graph, params, mx.cpu()))

@@ -6,6 +6,8 @@ import json
 import os
 import random
 import shutil
+import signal
+import sys
 
 from runtime import mx
 
@@ -15,7 +17,8 @@ import pytest
 
 import models
 from errors import InputError
-from exports.onnx import export_onnx
+from exports import sandbox
+from exports.onnx import export_onnx, load_onnx
 from exports.symbol import OPERATORS, export_symbol
 from inference.classifiers import open_classifier
 from utils import Normaliser, sha256
@@ -108,7 +111,7 @@ def read_outside(model):
 
 
 NO_GRAPH, NO_JSON = "holds no graph of an exported net", r"model\.json is damaged"
-CHILD = r" cannot be used: \S"
+CHILD = r" (cannot be used|is damaged or hostile): \S"
 # What is done to which file, and what is then said.
 HOSTILE = {
     "no model.json": (MODEL, lambda data: b"", NO_JSON),
@@ -192,6 +195,33 @@ def test_what_might_never_end_is_not_read(folder, name):
     os.truncate(folder / name, 2**31)
     with pytest.raises(InputError, match="at most are expected"):
         open_classifier(folder / name)
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "words"),
+    [
+        (os.abort, (), "is damaged or hostile: reading it ended in SIGABRT"),
+        (sys.exit, (0,), "cannot be used: reading it failed"),
+        (bytearray, (2**34,), "cannot be used: MemoryError"),
+        (print, ("done",), "cannot be used: cannot unpack non-iterable NoneType object"),
+        (signal.pause, (), "is refused: reading it took over 4 seconds"),
+    ],
+    ids=["crash", "end", "memory", "output", "time"],
+)
+def test_a_child_that_fails_is_one_line(monkeypatch, function, arguments, words):
+    monkeypatch.setattr(sandbox, "SECONDS", 4 if function is signal.pause else 300)
+    with pytest.raises(InputError) as caught:
+        sandbox.try_in_child(function, *arguments, source="a file")
+    assert str(caught.value) == f"a file {words}"
+
+
+def test_memory_has_a_bound_that_grows_with_the_file(exported, monkeypatch):
+    data = (exported / ONNX).read_bytes()
+    monkeypatch.setattr(sandbox, "MEMORY", 2**25)
+    with pytest.raises(InputError, match=CHILD):
+        sandbox.try_in_child(load_onnx, data, source="a file")
+    monkeypatch.setattr(sandbox, "MEMORY_PER_BYTE", 2**32 // len(data))
+    sandbox.try_in_child(load_onnx, data, source="a file")
 
 
 # ------------------------------------------------------------------------- by chance
