@@ -89,11 +89,13 @@ def _convert(symbol: Any, arrays: Mapping[str, Any]) -> Any:
     context = onnx.checker.DEFAULT_CONTEXT
     newest, context.opset_imports = context.opset_imports, {"": OPSET}
     try:
-        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # mxnet.onnx's own, that no user can act on
+        with one_line("cannot write a temporary file"), tempfile.TemporaryDirectory() as folder:
             file = os.path.join(folder, "model.onnx")
             options = {"dynamic": True, "dynamic_input_shapes": [shape]}
-            mxnet_onnx.export_model(symbol, values, [(1, *shape[1:])], np.float32, file, **options)
+            arguments = (symbol, values, [(1, *shape[1:])], np.float32, file)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # mxnet.onnx's own, that no user can act on
+                mxnet_onnx.export_model(*arguments, **options)
             model = onnx.load(file)
     except ImportError as error:  # it says that there is no onnx, where a part of it has gone
         raise InputError(

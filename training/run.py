@@ -14,7 +14,7 @@ from datasets import Dataset, Split, get_dataset, split_validation
 from datasets.augment import Augmentation
 from datasets.loader import TrainLoader
 from errors import InputError
-from inference.initial import InitialWeights
+from inference.trained import InitialWeights
 from records.config import Config
 from records.naming import net_title
 from records.run_folder import describe_environment

@@ -15,9 +15,8 @@ import compiler
 import models
 from datasets import Split
 from exports.symbol import export_symbol
-from inference.initial import open_weights
 from inference.logits import evaluate_net
-from inference.trained import run_facts
+from inference.trained import open_weights, run_facts
 from records.checkpoints import Checkpoints
 from records.config import Config
 from records.naming import new_folder

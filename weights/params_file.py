@@ -7,8 +7,9 @@ needs no more memory than the file. MXNet's own writer does not notice a disk th
 
 from __future__ import annotations
 
+import math
 import struct
-from typing import Mapping
+from typing import Any, Mapping
 
 import numpy as np
 
@@ -21,50 +22,6 @@ _TYPES = {0: "<f4", 1: "<f8", 2: "<f2", 3: "u1", 4: "<i4", 5: "i1", 6: "<i8", 7:
 MAX_BYTES = 1 << 30  # of a file, for all who read one; the largest net here has 110 MB
 _MAX_DIMENSIONS = 32
 _CPU = 1  # mxnet.Context's number
-
-
-class _Cursor:
-    """A position in some bytes that cannot leave them."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data, self.place = data, 0
-
-    def take(self, size: int) -> memoryview:
-        if not 0 <= size <= len(self.data) - self.place:
-            raise ValueError(f"ends at byte {len(self.data)} inside an entry")
-        self.place += size
-        return memoryview(self.data)[self.place - size : self.place]
-
-    def number(self, form: str) -> int:
-        return struct.unpack(form, self.take(struct.calcsize(form)))[0]
-
-
-def _shape(cursor: _Cursor, dimensions: int, form: str) -> tuple[int, ...]:
-    if not 0 < dimensions <= _MAX_DIMENSIONS:
-        raise ValueError(f"an array of {dimensions} dimensions")
-    return tuple(cursor.number(form) for _ in range(dimensions))
-
-
-def _array(cursor: _Cursor) -> np.ndarray:
-    magic = cursor.number("<I")
-    if magic in (_V2, _V3):
-        if cursor.number("<i") != 0:
-            raise ValueError("a sparse array")
-        shape = _shape(cursor, cursor.number("<i"), "<q")
-    elif magic == _V1:
-        shape = _shape(cursor, cursor.number("<I"), "<q")
-    else:  # before MXNet 0.10 there was no magic number: the number of dimensions comes first
-        shape = _shape(cursor, magic, "<I")
-    cursor.take(8)  # the device it was saved from
-    flag = cursor.number("<i")
-    if flag not in _TYPES:
-        raise ValueError(f"unknown type {flag}")
-    dtype, size = np.dtype(_TYPES[flag]), 1
-    for length in shape:
-        size *= length
-    if min(shape) < 0:
-        raise ValueError(f"shape {shape}")
-    return np.frombuffer(cursor.take(size * dtype.itemsize), dtype).reshape(shape)
 
 
 def write_params(arrays: Mapping[str, np.ndarray]) -> bytes:
@@ -100,22 +57,41 @@ def read_params(data: bytes, source: object) -> Mapping[str, np.ndarray]:
     InputError
         If the bytes are not such a file, whole and nothing more.
     """
-    cursor = _Cursor(data)
+    place = 0
+
+    def take(form: str) -> tuple[Any, ...]:
+        nonlocal place
+        values = struct.unpack_from(f"<{form}", data, place)  # raises where they are too few
+        place += struct.calcsize(f"<{form}")
+        return values
+
+    def take_array() -> np.ndarray:
+        nonlocal place
+        (dimensions,), form = take("I"), "I"
+        if dimensions in (_V1, _V2, _V3):  # a magic number, which came with MXNet 0.10
+            if dimensions != _V1 and take("i") != (0,):
+                raise ValueError("a sparse array")
+            (dimensions,), form = take("I"), "q"
+        if not 0 < dimensions <= _MAX_DIMENSIONS:
+            raise ValueError(f"an array of {dimensions} dimensions")
+        shape = take(f"{dimensions}{form}")
+        *_, flag = take("iii")  # after the device that it was saved from
+        if flag not in _TYPES or min(shape) < 0:
+            raise ValueError(f"an array of type {flag} and shape {shape}")
+        array = np.frombuffer(data, _TYPES[flag], math.prod(shape), place)
+        place += array.nbytes
+        return array.reshape(shape)
+
     try:
-        if cursor.number("<Q") != _LIST_MAGIC:
-            raise ValueError("starts like another kind of file")
-        cursor.take(8)
-        count = cursor.number("<Q")
-        if count > len(data):
-            raise ValueError(f"{count} arrays in {len(data)} bytes")
-        arrays = [_array(cursor) for _ in range(count)]
-        names = [
-            bytes(cursor.take(cursor.number("<Q"))).decode() for _ in range(cursor.number("<Q"))
-        ]
+        magic, _, count = take("QQQ")
+        if magic != _LIST_MAGIC:
+            raise ValueError("it starts like another kind of file")
+        arrays = [take_array() for _ in range(count)]
+        names = [take(f"{take('Q')[0]}s")[0].decode() for _ in range(take("Q")[0])]
         if len(names) != count or len(set(names)) != count:
             raise ValueError(f"{len(set(names))} names for {count} arrays")
-        if cursor.place != len(data):
-            raise ValueError(f"{len(data) - cursor.place} bytes after its end")
-    except ValueError as error:  # UnicodeDecodeError is one
+        if place != len(data):
+            raise ValueError(f"{len(data) - place} bytes after its end")
+    except (ValueError, OverflowError, struct.error) as error:  # UnicodeDecodeError is one, too
         raise InputError(f"{source} is not a whole parameter file: {error}") from error
     return dict(zip(names, arrays))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import resource
 import sys
 
 from runtime import mx
@@ -33,15 +34,15 @@ CLASSES = [f"class {i}" for i in range(10)]
 ABOUT = (CLASSES, NORMALISER)
 # One of each kind: widths that fit oneDNN's blocks and widths that do not, bottlenecks, stochastic
 # depth, squeeze-and-excitation, GluonCV's.
-NETS = [
-    ("densenet_bc100_k12", {"depth": 16}),
-    ("se_densenet40_k12", {"depth": 7}),
-    ("densenet_bc40_k16", {"depth": 10, "dropout": 0.2}),
-    ("resnet20_sd", {"depth": 8}),
-    ("resnet20", {"depth": 11, "pool": True}),
-    ("se_resnet164_sd", {"depth": 11}),
-    ("cifar_resnet20_v1", {}),
-    ("cifar_resnet20_v2", {}),
+NETS = [  # name, options, whether pixels go in instead of normalised images
+    ("densenet_bc100_k12", {"depth": 16}, True),
+    ("se_densenet40_k12", {"depth": 7}, False),
+    ("densenet_bc40_k16", {"depth": 10, "dropout": 0.2}, True),
+    ("resnet20_sd", {"depth": 8}, False),
+    ("resnet20", {"depth": 11, "pool": True}, True),
+    ("se_resnet164_sd", {"depth": 11}, False),
+    ("cifar_resnet20_v1", {}, True),
+    ("cifar_resnet20_v2", {}, True),
 ]
 
 
@@ -68,6 +69,10 @@ def normalised(pixels):
     return mx.nd.array(NORMALISER.arrays(pixels))
 
 
+def files_in(folder):
+    return {path: path.is_file() and path.read_bytes() for path in folder.rglob("*")}
+
+
 def export_both(net, folder, **options):
     """Export a net in both formats; return the symbol's two files and the ONNX one, as strings."""
     export_symbol(net, folder, *ABOUT, **options)
@@ -75,35 +80,29 @@ def export_both(net, folder, **options):
     return [str(folder / name) for name in ("model-symbol.json", "model-0000.params", "model.onnx")]
 
 
-@pytest.mark.parametrize(("name", "options"), NETS)
-def test_symbol_and_onnx_are_the_net_in_every_library(tmp_path, name, options):
+@pytest.mark.parametrize(("name", "options", "normalise"), NETS)
+def test_symbol_and_onnx_are_the_net_in_every_library(tmp_path, name, options, normalise):
     net = make_net(name, **options)
-    graph_file, params_file, onnx_file = export_both(net, tmp_path)
+    graph_file, params_file, onnx_file = export_both(net, tmp_path, normalise=normalise)
     block = gluon.SymbolBlock.imports(graph_file, ["data"], params_file)
     symbol, arguments, statistics = mx.model.load_checkpoint(str(tmp_path / "model"), 0)
     session = onnxruntime.InferenceSession(onnx_file)
+    # It takes operators at their word, where onnxruntime and OpenCV do what was meant.
+    evaluator = ReferenceEvaluator(onnx_file)
     for batch in (1, 64):
         pixels = make_pixels(batch)
-        expected = net(normalised(pixels)).asnumpy()
-        found = [block(mx.nd.array(pixels)).asnumpy(), session.run(None, {"data": pixels})[0]]
+        inputs = pixels if normalise else NORMALISER.arrays(pixels)
         module = mx.mod.Module(symbol, ["data"], label_names=None)
-        module.bind([("data", pixels.shape)], for_training=False)
+        module.bind([("data", inputs.shape)], for_training=False)
         module.set_params(arguments, statistics)
-        module.forward(mx.io.DataBatch([mx.nd.array(pixels)]))
-        found.append(module.get_outputs()[0].asnumpy())
+        module.forward(mx.io.DataBatch([mx.nd.array(inputs)]))
+        found = [block(mx.nd.array(inputs)).asnumpy(), module.get_outputs()[0].asnumpy()]
+        found += session.run(None, {"data": inputs})
+        if batch == 1:
+            found += evaluator.run(None, {"data": inputs})
+        expected = net(normalised(pixels)).asnumpy()
         for logits in found:
             assert graph.difference(logits, expected) <= 1e-5
-
-
-@pytest.mark.parametrize(
-    ("name", "options"), [("densenet_bc40_k16", {"depth": 10}), ("resnet20", {"depth": 8})]
-)
-def test_onnx_file_means_the_net_to_onnxs_own_evaluator(tmp_path, name, options):
-    # It takes operators at their word, where onnxruntime and OpenCV do what was meant.
-    net, pixels = make_net(name, **options), make_pixels(2)
-    path = export_onnx(net, tmp_path / "model.onnx", *ABOUT)
-    (logits,) = ReferenceEvaluator(str(path)).run(None, {"data": pixels})
-    assert graph.difference(logits, net(normalised(pixels)).asnumpy()) <= 1e-5
 
 
 def test_gluons_own_export_works_on_a_net_with_stochastic_depth(tmp_path):
@@ -133,7 +132,7 @@ def test_net_of_every_recipe_is_exported_and_read_back(tmp_path, preset, no_augm
     options = config.model_options()
     options["depth"] = options.get("depth") or (10 if is_densenet(config.model) else 8)
     net, pixels = make_net(config.model, **options), make_pixels(2)
-    graph_file, _, onnx_file = export_both(net, tmp_path)
+    graph_file, _, onnx_file = export_both(net, tmp_path, normalise=not no_augment)
     expected = net(normalised(pixels)).asnumpy()
     for file in (graph_file, onnx_file):
         logits = open_classifier(file).logits(pixels.astype(np.uint8))
@@ -167,25 +166,6 @@ def test_both_formats_say_what_they_take_and_give(tmp_path):
     assert {path.name for path in folder.iterdir()} == files
 
 
-def test_normalisation_may_be_left_to_the_caller(tmp_path):
-    net, pixels = small_net(), make_pixels(5)
-    expected = net(normalised(pixels)).asnumpy()
-    graph_file, params_file, onnx_file = export_both(net, tmp_path, normalise=False)
-    block = gluon.SymbolBlock.imports(graph_file, ["data"], params_file)
-    session = onnxruntime.InferenceSession(onnx_file)
-    inputs = normalised(pixels)
-    opened = [
-        open_classifier(path).logits(pixels.astype(np.uint8)) for path in (tmp_path, onnx_file)
-    ]
-    for logits in (
-        block(inputs).asnumpy(),
-        session.run(None, {"data": inputs.asnumpy()})[0],
-        *opened,
-    ):
-        assert graph.difference(logits, expected) <= 1e-5
-    assert json.loads((tmp_path / "model.json").read_text())["normalised_input"] is True
-
-
 @pytest.mark.parametrize("hybridize", [True, False])
 def test_statistics_of_the_last_step_are_exported(tmp_path, hybridize):
     # MXNet writes older ones unless the device has finished.
@@ -212,7 +192,7 @@ def test_export_that_disagrees_is_not_written_and_the_one_before_stays(
 ):
     net, path = small_net(), tmp_path / "export"
     export_one(net, path, *ABOUT)
-    before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
+    before = files_in(tmp_path)
     inference_graph = graph.inference_graph
 
     def wrong_graph(*arguments):
@@ -226,7 +206,7 @@ def test_export_that_disagrees_is_not_written_and_the_one_before_stays(
     expected = "nan of the largest" if np.isnan(fault) else r"differ by 0\.\d+ of the largest"
     with pytest.raises(InputError, match=expected):
         export_one(net, path, *ABOUT)
-    assert {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")} == before
+    assert files_in(tmp_path) == before
 
 
 def test_logits_may_differ_by_rounding_and_no_more():
@@ -240,12 +220,22 @@ def test_logits_may_differ_by_rounding_and_no_more():
         graph.check_agreement("it", wrong_by(1e-3), net, NORMALISER)
 
 
-def test_folder_that_cannot_be_written_is_named(tmp_path):
+@pytest.mark.parametrize("export_one", [export_symbol, export_onnx])
+def test_what_cannot_be_written_is_named_and_what_was_there_stays(tmp_path, export_one):
+    net, path = small_net(), tmp_path / "export"
+    export_one(net, path, *ABOUT)
+    before = files_in(tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # as if the disk were full
+    try:
+        with pytest.raises(InputError, match="cannot write"):
+            export_one(make_net(depth=14), path, *ABOUT)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert files_in(tmp_path) == before
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"cannot write .*file"):
-        export_symbol(small_net(), tmp_path / "file" / "export", *ABOUT)
-    with pytest.raises(InputError, match=r"cannot write .*file"):
-        export_onnx(small_net(), tmp_path / "file" / "model.onnx", *ABOUT)
+        export_one(net, tmp_path / "file" / "export", *ABOUT)
 
 
 def test_run_is_exported_with_its_errors_and_its_source(finished_run):

@@ -5,23 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 
-from runtime import mx
-
 import exported
 import numpy as np
 import pytest
 
-import compiler
 import datasets
 import evaluate as command
-import models
-from datasets import Split
 from errors import InputError
 from inference.classifiers import open_classifier
 from inference.evaluation import evaluate
-from inference.logits import evaluate_net
-from inference.metrics import measure, softmax
-from utils import Normaliser
+from inference.metrics import measure
 
 FORMS = [
     "",
@@ -43,26 +36,6 @@ def data(monkeypatch):
 def find(run, form):
     newest = sorted((run / "checkpoints").glob("epoch-*"))[-1].name
     return str(run / form.format(newest=newest))
-
-
-@pytest.mark.parametrize("devices", [1, 2, 3])
-def test_every_image_counts_whatever_the_batch_and_the_devices(devices):
-    ctx = [mx.cpu(i) for i in range(devices)]
-    net = models.get_model("resnet20_sd", depth=8)
-    models.initialize(net, ctx, seed=1)
-    compiler.hybridize(net)
-    rng = np.random.RandomState(0)
-    images = rng.randint(0, 256, (11, 3, 32, 32)).astype(np.uint8)
-    split = Split(images, rng.randint(0, 10, 11).astype(np.int32))
-    normaliser = Normaliser((125.3, 123.0, 113.9), (63.0, 62.1, 66.7))
-    pixels = normaliser.arrays(images)
-    expected = softmax(net(mx.nd.array(pixels)).asnumpy())
-    for batch_size in (4, 256):
-        result = evaluate_net(net, split, normaliser, ctx, batch_size)
-        np.testing.assert_allclose(result["probabilities"], expected, atol=1e-6)
-        right = expected[np.arange(11), split.labels]
-        assert result["loss"] == pytest.approx(-np.log(right).mean(), rel=1e-5)
-        assert result["top1"] == (expected.argmax(axis=1) == split.labels).mean()
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -11,7 +11,7 @@ from test_old_checkpoints import write_old
 from tiny_train import tiny_shapes
 
 import models
-from inference.initial import open_weights
+from inference.trained import open_weights
 from records.checkpoints import find, read_checkpoint
 from records.config import make_config
 from training import run
