@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
 import os
-import threading
 from pathlib import Path
-from typing import Any, Callable, Iterator, Sequence
+from typing import Any, Sequence
 
 import matplotlib.figure as figures
 from matplotlib.lines import Line2D
@@ -16,7 +14,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodF
 
 from datasets.preview import caption
 from errors import InputError
-from figures.style import DRAWING, curve_style, new_figure, save
+from figures.style import curve_style, new_figure, save
 from utils import read_regular
 
 SPLITS = {"train": ("training", 1.0), "val": ("validation", 2.4)}  # names, widths of their curves
@@ -116,39 +114,3 @@ def plot_curves(run_dirs: Sequence[str | Path], out: str | Path | None = None) -
     lr.set_ylim(bottom=0)
     figure.legend(handles=[*lr.lines, *drawn.values()], loc="outside lower center", ncols=5)
     return save(figure, out)
-
-
-@contextlib.contextmanager
-def live_curves(
-    run_dir: str | Path, show: Callable[[figures.Figure], object], seconds: float = 1.0
-) -> Iterator[None]:
-    """Within the block, which trains, draw the run's curves again after each epoch.
-
-    Parameters
-    ----------
-    run_dir : path
-        The run's folder, there or not yet.
-    show : callable
-        Given each figure, in a thread: in a notebook, ``display(display_id=True).update``.
-    seconds : float
-        How often to look for another epoch.
-    """
-    path, done = Path(run_dir) / "metrics.jsonl", threading.Event()
-
-    def draw() -> None:
-        drawn, last = 0, False
-        while not last:
-            last = done.wait(seconds)
-            epochs = len(read_history(run_dir)) if path.exists() else 0
-            if epochs > drawn:
-                with DRAWING:
-                    show(plot_curves([run_dir]))
-                drawn = epochs
-
-    thread = threading.Thread(target=draw, name="curves")
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,6 @@ from utils import write_picture
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-# Threads may not draw at once: they share Matplotlib's fonts. A run draws its curves at its end,
-# while `live_curves` may be drawing them too.
-DRAWING = threading.RLock()
 
 
 def curve_style(number: int) -> dict[str, Any]:
@@ -41,6 +37,5 @@ def save(figure: figures.Figure, path: str | Path | None) -> figures.Figure:
         If it cannot be written, or the suffix names no kind of picture.
     """
     if path is not None:
-        with DRAWING:
-            write_picture(Path(path), figure, dpi=150)
+        write_picture(Path(path), figure, dpi=150)
     return figure

@@ -45,10 +45,6 @@ HEADER = (
     *("model", "settings", "seeds", "test error, %", "of each seed, %", "training error, %"),
     *("gap, %", "minutes", "processor minutes", "parameters", "unfinished"),
 )
-COLUMNS = (
-    *("model", "settings", "seeds", "test_error_mean", "test_error_std", "test_errors"),
-    *("train_error", "gap", "minutes", "cpu_minutes", "parameters", "unfinished"),
-)
 
 
 @dataclass(frozen=True)
@@ -77,27 +73,30 @@ class Row:
     unfinished: dict[int, RunFacts] = field(default_factory=dict)
 
     def values(self) -> dict[str, Any]:
-        """Return the row of a file: numbers by `COLUMNS`, errors as fractions, None for unknown."""
+        """Return the row of a file: numbers by name, errors as fractions, None for unknown."""
         runs = list(self.finished.values())
         errors = [run.test_error for run in runs]
-        mean = statistics.mean(errors) if errors else None
-        ends = [run.history[-1]["train_acc"] for run in runs if run.history]
-        trained = 1 - statistics.mean(ends) if ends else None
-        cpu = [run.cpu_minutes for run in runs if run.cpu_minutes is not None]
+        mean = _mean(errors)
+        trained = _mean([1 - run.history[-1]["train_acc"] for run in runs if run.history])
         states = (f"seed {s}: {len(r.history)}/{r.epochs}" for s, r in self.unfinished.items())
-        cells = (
-            *(self.model, self.settings, len(runs)),
-            mean,
-            statistics.stdev(errors) if len(errors) > 1 else None,
-            " ".join(f"{run.seed}:{run.test_error:.4f}" for run in runs),
-            trained,
-            None if mean is None or trained is None else mean - trained,
-            statistics.mean(run.minutes for run in runs) if runs else None,
-            statistics.mean(cpu) if cpu else None,
-            next(iter((*runs, *self.unfinished.values()))).parameters,
-            ", ".join(states),
-        )
-        return dict(zip(COLUMNS, cells))
+        return {
+            "model": self.model,
+            "settings": self.settings,
+            "seeds": len(runs),
+            "test_error_mean": mean,
+            "test_error_std": statistics.stdev(errors) if len(errors) > 1 else None,
+            "test_errors": " ".join(f"{run.seed}:{run.test_error:.4f}" for run in runs),
+            "train_error": trained,
+            "gap": None if mean is None or trained is None else mean - trained,
+            "minutes": _mean([run.minutes for run in runs]),
+            "cpu_minutes": _mean([r.cpu_minutes for r in runs if r.cpu_minutes is not None]),
+            "parameters": next(iter((*runs, *self.unfinished.values()))).parameters,
+            "unfinished": ", ".join(states),
+        }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return statistics.mean(values) if values else None
 
 
 def read_run(path: Path) -> RunFacts:
@@ -165,7 +164,7 @@ def _text(run: RunFacts, name: str) -> str:
 
 
 def to_markdown(rows: Sequence[Row]) -> str:
-    """Return the table for people: errors in percent."""
+    """Return the table for people: errors in percent; what is said of no row is left out."""
     lines = []
     for row in rows:
         values = row.values()
@@ -173,31 +172,29 @@ def to_markdown(rows: Sequence[Row]) -> str:
             "" if values[name] is None else f"{100 * values[name]:.2f}"
             for name in ("test_error_mean", "test_error_std", "train_error", "gap")
         )
-        minutes, cpu = (
+        minutes = (
             "" if values[name] is None else f"{values[name]:.1f}"
             for name in ("minutes", "cpu_minutes")
         )
         each = (f"{seed}: {100 * run.test_error:.2f}" for seed, run in row.finished.items())
         error = f"{mean} ± {std}" if std else mean
         cells = (row.model, row.settings, values["seeds"], error, ", ".join(each), train, gap)
-        lines.append([*cells, minutes, cpu, f"{values['parameters']:,}", values["unfinished"]])
-    said = [number for number in range(len(HEADER)) if any(line[number] != "" for line in lines)]
-    return table(
-        [HEADER[number] for number in said],
-        [[line[number] if line[number] != "" else "–" for number in said] for line in lines],
-    )
+        lines.append([*cells, *minutes, f"{values['parameters']:,}", values["unfinished"]])
+    said = [column for column in zip(HEADER, *lines) if any(cell != "" for cell in column[1:])]
+    header, *body = zip(*said)
+    return table(header, [["–" if cell == "" else cell for cell in line] for line in body])
 
 
 def to_csv(rows: Sequence[Row]) -> bytes:
     """Return the table for spreadsheets: errors are fractions."""
+    lines = [row.values() for row in rows]
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
     writer.writeheader()
-    for row in rows:
-        values = row.values()
-        if values["model"].startswith(("=", "+", "-", "@")):  # a formula, from a stranger
-            values["model"] = f"'{values['model']}"
-        writer.writerow(values)
+    for line in lines:
+        if line["model"].startswith(("=", "+", "-", "@")):  # a formula, from a stranger
+            line["model"] = f"'{line['model']}"
+        writer.writerow(line)
     return text.getvalue().encode()
 
 

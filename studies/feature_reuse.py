@@ -19,13 +19,13 @@ from mxnet import autograd
 
 import compiler
 import models
-from datasets import Split, get_dataset
+from datasets import get_dataset
 from figures.style import new_figure, save
 from inference.logits import compute_logits, evaluate_net
 from inference.trained import load_trained
 from studies.gradients import convolutions
 from studies.study import Measurement
-from utils import Normaliser, table
+from utils import table
 from weights import pretrained
 
 MODEL = "densenet_bc40_k16"  # with the weights that are kept in ``pretrained/``
@@ -94,12 +94,6 @@ def cut(net: Any, distance: int) -> None:
             weight.set_data(mx.nd.array(values))
 
 
-def error(net: Any, images: np.ndarray, labels: np.ndarray, normaliser: Normaliser) -> float:
-    """Return the share of images, uint8 (N, 3, 32, 32), that a net judges wrongly."""
-    split = Split(images, labels)
-    return float(1 - evaluate_net(net, split, normaliser, [mx.cpu()], _BATCH)["top1"])
-
-
 def measure(data_dir: str | None) -> dict[str, Any]:
     """Measure the kept net on the test images of the data that it has learnt."""
     trained = load_trained(MODEL)
@@ -115,9 +109,8 @@ def measure(data_dir: str | None) -> dict[str, Any]:
             with autograd.train_mode():
                 compute_logits(net, images, trained.normaliser, [mx.cpu()], _BATCH)
         compiler.hybridize(net)  # not before: compiled, statistics move in the backward pass
-        errors[str(distance or "all")] = error(
-            net, data.test.images, data.test.labels, trained.normaliser
-        )
+        found = evaluate_net(net, data.test, trained.normaliser, [mx.cpu()], _BATCH)
+        errors[str(distance or "all")] = float(1 - found["top1"])
     return {
         "data": {"name": name, "fingerprint": data.fingerprint, "test": len(data.test)},
         "model": MODEL,

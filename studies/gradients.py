@@ -122,19 +122,14 @@ def measure(data_dir: str | None) -> dict[str, Any]:
     }
 
 
-def spread(curves: np.ndarray) -> np.ndarray:
-    """Return the largest over the smallest gradient, from the second convolution on: (seeds,)."""
-    ratio: np.ndarray = curves[:, 1:].max(axis=1) / curves[:, 1:].min(axis=1)
-    return ratio
-
-
 def tabulate(results: Mapping[str, Any]) -> str:
     """Return how many times as large as the least the largest gradient is, by net and depth."""
     rows = []
     for kind in KINDS:
         cells = [kind]
         for depth in DEPTHS:
-            ratios = spread(np.array(results["gradients"][f"{kind}, {depth}"]))
+            curves = np.array(results["gradients"][f"{kind}, {depth}"])[:, 1:]
+            ratios = curves.max(axis=1) / curves.min(axis=1)
             cells.append(f"{_rounded(ratios.min())} to {_rounded(ratios.max())}")
         rows.append(cells)
     return table(("largest / least gradient", *(f"{depth} layers" for depth in DEPTHS)), rows)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Sequence
 
 import matplotlib.figure as figures
+import numpy as np
 
 import models
 from figures.style import MARKERS, curve_style, new_figure, save
@@ -37,23 +38,21 @@ def draw(rows: Sequence[Row], path: Path | None = None) -> figures.Figure:
     """
     figure = new_figure(11, 4.4)
     panels = figure.subplots(1, 2, sharey=True)
-    for number, (family, prefix) in enumerate(FAMILIES.items()):
-        found = [row for row in rows if row.model.startswith(prefix) and row.finished]
-        look = curve_style(number)
-        for axes, place in zip(panels, (_parameters, _work)):
-            points = sorted((place(row), 100 * row.values()["test_error_mean"]) for row in found)
-            axes.plot(*zip(*points), marker=MARKERS[number], label=family, **look)
-            each = [(place(row), run.test_error) for row in found for run in row.finished.values()]
-            axes.plot(
-                [place for place, _ in each],
-                [100 * error for _, error in each],
-                linestyle="",
-                marker=".",
-                color=look["color"],
-            )
-    for axes, label in zip(panels, ("parameters, millions", "multiply-accumulates, millions")):
+    for axes, place, unit in zip(
+        panels, (_parameters, _work), ("parameters", "multiply-accumulates")
+    ):
+        for number, (family, prefix) in enumerate(FAMILIES.items()):
+            found = [row for row in rows if row.model.startswith(prefix) and row.finished]
+            found.sort(key=place)
+            places = [place(row) for row in found]
+            errors = [[100 * run.test_error for run in row.finished.values()] for row in found]
+            look = curve_style(number)
+            means = [np.mean(each) for each in errors]
+            axes.plot(places, means, marker=MARKERS[number], label=family, **look)
+            for where, each in zip(places, errors):
+                axes.plot([where] * len(each), each, ".", color=look["color"])
         axes.set_xscale("log")
-        axes.set_xlabel(label)
+        axes.set_xlabel(f"{unit}, millions")
         axes.grid(alpha=0.3, which="both")
     panels[0].set_ylabel("test error, %")
     panels[0].legend()
@@ -61,12 +60,10 @@ def draw(rows: Sequence[Row], path: Path | None = None) -> figures.Figure:
 
 
 def _parameters(row: Row) -> float:
-    """Return how many there are, in millions."""
     return float(row.values()["parameters"] / 1e6)
 
 
 def _work(row: Row) -> float:
-    """Return the multiply-accumulates of one image, in millions."""
     settings = next(iter(row.finished.values())).settings
     rate = settings["growth_rate"]
     options = {} if rate is None else {"growth_rate": rate}

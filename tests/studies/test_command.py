@@ -45,13 +45,20 @@ def test_the_listing_says_what_is_done_and_how_long_the_rest_takes(folder, capsy
     assert "stub-measured: How much?\na measurement of a few minutes: missing" in said
 
 
-@pytest.mark.parametrize("flags", [("--jobs", "0"), ("--hours", "0"), ("--hours", "nan")])
-def test_there_is_no_less_than_one_job_and_some_time(capsys, flags):
-    assert "above 0" in refused(capsys, *flags)
-
-
-def test_an_unknown_study_is_refused_with_the_nearest(capsys):
-    assert "did you mean stochastic-depth" in refused(capsys, "stochastic-dept")
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--jobs 0", "above 0"),
+        ("--hours 0", "above 0"),
+        ("--hours nan", "above 0"),
+        ("stubb", "did you mean stub"),
+        ("stub --report", "no run of stub is done yet"),
+        ("stub-measured --report", "not measured yet"),
+        ("--report", "name a study"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_one_line(folder, capsys, words, told):
+    assert told in refused(capsys, *words.split())
 
 
 @pytest.mark.parametrize("flag", [(), ("--report",)])
@@ -61,12 +68,6 @@ def test_a_result_of_another_recipe_is_named_and_not_mixed(folder, capsys, flag)
     line = refused(capsys, NAME, *flag)
     assert "a-seed1 was made by another recipe: lr was 0.7, is 0.1" in line
     assert (folder / "results" / "README.md").read_text() == PAGE
-
-
-def test_nothing_done_is_nothing_to_report(folder, capsys):
-    assert "no run of stub is done yet" in refused(capsys, NAME, "--report")
-    assert "not measured yet" in refused(capsys, MEASURED, "--report")
-    assert "name a study" in refused(capsys, "--report")
 
 
 def test_a_report_says_how_many_seeds_it_is_of_and_follows_the_files(folder):

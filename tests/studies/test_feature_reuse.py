@@ -9,7 +9,6 @@ from runtime import mx
 import numpy as np
 import pytest
 
-import datasets
 import models
 from models.layers import concat
 from studies import feature_reuse
@@ -54,17 +53,6 @@ def test_a_cut_layer_sees_the_layers_just_before_it_and_no_others(distance):
             changed = [*seen[:source], seen[source] + 1, *seen[source + 1 :]]
             same = (layer(concat(mx.nd, *changed)).asnumpy() == before).all()
             assert same == (target + 1 - source > distance)
-
-
-def test_the_error_is_the_share_of_wrong_answers():
-    data = datasets.get_dataset("shapes")
-    images, labels = data.test.images[:150], data.test.labels[:150]
-
-    def net(pixels):
-        return mx.nd.one_hot(mx.nd.zeros(len(pixels)), 10)
-
-    found = feature_reuse.error(net, images, labels, data.normaliser)
-    assert found == pytest.approx((labels != 0).mean())
 
 
 def test_table_and_picture_are_of_what_was_measured(tmp_path):

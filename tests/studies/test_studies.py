@@ -37,9 +37,9 @@ def test_errors_stand_over_the_parameters_and_the_work_of_their_nets(tmp_path):
         runs.append(summary.read_run(keep(made, error, parameters=10**6 * (1 + number % 2)).kept))
     figure = parameters.draw(summary.group(runs), tmp_path / "picture.png")
     by_parameters, by_work = figure.axes
-    resnet, seeds, densenet, _ = by_parameters.lines
-    assert (list(resnet.get_xdata()), list(densenet.get_xdata())) == ([1], [2])
-    assert resnet.get_ydata() == pytest.approx([35])
-    assert seeds.get_ydata() == pytest.approx([30, 40])
+    drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in by_parameters.lines]
+    resnet, seeds, densenet, _ = drawn
+    assert (resnet[0], seeds[0], densenet[0]) == ([1], [1, 1], [2])
+    assert (resnet[1], seeds[1]) == (pytest.approx([35]), pytest.approx([30, 40]))
     work = models.count_multiply_accumulates(models.get_model("resnet20")) / 1e6
     assert by_work.lines[0].get_xdata() == pytest.approx([work])
