@@ -10,7 +10,7 @@ import numpy as np
 
 from datasets.archive import check_archive, own_checksum, read_members
 from datasets.base import IMAGE_SHAPE, Dataset, Split, make_dataset
-from datasets.pickles import decode_names, decode_python
+from datasets.pickles import load_batch
 from errors import InputError
 from utils import read_regular
 
@@ -208,49 +208,65 @@ def _limits(source: Source, form: Form) -> dict[str, int]:
     }
 
 
-def _assemble(source: Source, form: Form, where: Path, files: dict[str, bytes]) -> Dataset:
+def _assemble(source: Source, form: Form, place: Path, files: dict[str, bytes]) -> Dataset:
     """Decode files into the two splits."""
     for name in (*form.train, form.test):
         if name not in files:
-            raise InputError(f"{where}: {name} is missing")
+            raise InputError(f"{place}: {name} is missing")
     classes, splits = list(source.classes), []
     if form.names in files:
-        classes = _class_names(source, form, f"{where}: {form.names}", files[form.names])
+        classes = _class_names(source, form, f"{place}: {form.names}", files[form.names])
+    decode = _decode_binary if form is source.binary else _decode_python
     for names, count in ((form.train, source.train_size), ((form.test,), source.test_size)):
-        decoded = [_decode(source, form, where, name, files.pop(name), count) for name in names]
-        images, labels = map(np.concatenate, zip(*decoded))
-        splits.append(Split(images, labels.astype(np.int32)))
+        parts = [decode(source, f"{place}: {name}", files.pop(name), count) for name in names]
+        images, labels = map(np.concatenate, zip(*parts))
+        splits.append(Split(images.reshape(-1, *IMAGE_SHAPE), labels.astype(np.int32)))
     train, test = splits
     return make_dataset(
-        source.name, train, test, classes, source.mean, source.std, where, balanced=True
+        source.name, train, test, classes, source.mean, source.std, place, balanced=True
     )
 
 
-def _decode(
-    source: Source, form: Form, where: Path, name: str, content: bytes, count: int
+def _decode_binary(
+    source: Source, where: str, content: bytes, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return a file's images (count, 3, 32, 32) and labels (count,)."""
-    if form is source.python:
-        return decode_python(f"{where}: {name}", content, count, source.label_key)
-    # For each image its label bytes, then 1,024 red, green, blue pixels.
+    """Return the images (count, 3072) and labels (count,) of a file.
+
+    It holds for each image its label bytes, then 1,024 red, green, blue pixels.
+    """
     record = source.label_bytes + PIXELS
     if len(content) != count * record:
         raise InputError(
-            f"{where}: {name} has {len(content):,} bytes, not {count * record:,}: truncated or "
-            "altered"
+            f"{where} has {len(content):,} bytes, not {count * record:,}: truncated or altered"
         )
     records = np.frombuffer(content, np.uint8).reshape(count, record)
-    images = records[:, source.label_bytes :].reshape(count, *IMAGE_SHAPE)
-    return images, records[:, source.label_bytes - 1]
+    return records[:, source.label_bytes :], records[:, source.label_bytes - 1]
+
+
+def _decode_python(
+    source: Source, where: str, content: bytes, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the same of a Python batch."""
+    batch = load_batch(where, content)
+    images, labels = batch.get("data"), batch.get(source.label_key)
+    if type(images) is not np.ndarray or images.shape != (count, PIXELS):
+        raise InputError(f"{where} holds no {count} images of 3 x 32 x 32 bytes")
+    numbers = type(labels) is list and all(type(label) is int for label in labels)
+    if not numbers or len(labels) != count or not 0 <= min(labels) <= max(labels) < 1 << 31:
+        raise InputError(f"{where} holds no list of {count} {source.label_key}")
+    return images, np.array(labels)
 
 
 def _class_names(source: Source, form: Form, where: str, content: bytes) -> list[str]:
     """Return the class names that lie beside the images: a line each, or in a pickle."""
     if form is source.binary:
-        lines = content.decode("utf-8", "replace").splitlines()
-        names = [line.strip() for line in lines if line.strip()]
+        names = [line.strip() for line in content.splitlines() if line.strip()]
     else:
-        names = decode_names(where, content, f"{source.label_key[:-1]}_names")
+        key = f"{source.label_key[:-1]}_names"
+        names = load_batch(where, content).get(key)
+        if type(names) is not list or not all(type(name) in (bytes, str) for name in names):
+            raise InputError(f"{where} holds no list of {key}")
+    names = [name.decode("utf-8", "replace") if type(name) is bytes else name for name in names]
     if not len(names) == len(set(names) - {""}) == len(source.classes):
         raise InputError(
             f"{where} does not hold {len(source.classes)} different class names: correct it, or "

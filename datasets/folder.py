@@ -49,15 +49,15 @@ def load_folder(data_dir: Path) -> Dataset:
         lacking = [name for name in files[one] if name not in files[other]]
         if lacking:
             raise InputError(f"{data_dir / other} lacks the class {lacking[0]!r}, {one} has it")
-    counts = {split: [len(files[split][name]) for name in classes] for split in files}
-    paths = [path for split in files for name in classes for path in files[split][name]]
-    images = read_images(paths, f"decoding {data_dir}")
-    border = sum(counts["train"])
-    splits = {
-        split: Split(part, np.repeat(np.arange(len(classes), dtype=np.int32), counts[split]))
-        for split, part in (("train", images[:border]), ("test", images[border:]))
-    }
-    return make_dataset("folder", splits["train"], splits["test"], classes)
+    splits = []
+    for split, found in files.items():
+        images = read_images(
+            [path for name in classes for path in found[name]], f"decoding {data_dir / split}"
+        )
+        counts = [len(found[name]) for name in classes]
+        splits.append(Split(images, np.repeat(np.arange(len(classes), dtype=np.int32), counts)))
+    train, test = splits
+    return make_dataset("folder", train, test, classes)
 
 
 def write_folder(data_dir: Path, train: Split, test: Split, classes: Sequence[str]) -> None:

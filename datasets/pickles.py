@@ -1,7 +1,7 @@
 """CIFAR's Python batches, in any protocol, of Python 2 or 3, NumPy 1 or 2.
 
 A pickle is a program. Here it can call nothing but what stands for the few names below, so it runs
-no code. Python's own unpickler reads it: the one in C sets memory aside for a memo of any size.
+no code. The unpickler in Python reads it, since the one in C sets memory aside for a memo of any size.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from datasets.base import IMAGE_SHAPE
 from errors import InputError
 
 
@@ -64,10 +63,8 @@ class _Unpickler(pickle._Unpickler):
         return _NAMES[asked]
 
 
-def decode_python(
-    where: str, content: bytes, count: int, label_key: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Decode a batch.
+def load_batch(where: str, content: bytes) -> dict[Any, Any]:
+    """Return the dictionary in a batch, or in the file of class names beside it.
 
     Parameters
     ----------
@@ -75,51 +72,24 @@ def decode_python(
         The file's name, for messages.
     content : bytes
         All of it.
-    count : int
-        Images that it must hold.
-    label_key : str
-        The labels' key in its dictionary.
 
     Returns
     -------
-    images : numpy.ndarray
-        uint8, (count, 3, 32, 32).
-    labels : numpy.ndarray
-        int64, (count,).
+    dict
+        Keys are text; the value of ``data`` is an array of uint8. What else there is may be bytes
+        or text, and must be checked.
 
     Raises
     ------
     InputError
         If it is damaged, or holds anything that these files do not.
     """
-    data, labels = _load(where, content, "data", label_key)
-    if type(data) is not _Array or data.pixels.shape != (count, int(np.prod(IMAGE_SHAPE))):
-        raise InputError(f"{where} holds no {count} images of 3 x 32 x 32 bytes")
-    numbers = type(labels) is list and all(type(label) is int for label in labels)
-    if not numbers or len(labels) != count or not 0 <= min(labels) <= max(labels) < 1 << 31:
-        raise InputError(f"{where} holds no list of {count} {label_key}")
-    return data.pixels.reshape(count, *IMAGE_SHAPE), np.array(labels, np.int64)
-
-
-def decode_names(where: str, content: bytes, key: str) -> list[str]:
-    """Decode the list of class names in the file beside the batches.
-
-    Raises
-    ------
-    InputError
-        If it is damaged, or there is no such list under the key.
-    """
-    (names,) = _load(where, content, key)
-    if type(names) is not list or not all(type(name) in (bytes, str) for name in names):
-        raise InputError(f"{where} holds no list of {key}")
-    return [name if type(name) is str else name.decode("utf-8", "replace") for name in names]
-
-
-def _load(where: str, content: bytes, *keys: str) -> list[Any]:
-    """Return a dictionary's values for keys, which may be text or bytes; None for absent ones."""
     try:
         batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
-        return [batch.get(key.encode(), batch.get(key)) for key in keys]
+        return {
+            key.decode() if type(key) is bytes else key: getattr(value, "pixels", value)
+            for key, value in batch.items()
+        }
     except Exception as error:  # a broken pickle raises almost any exception
         reason = " ".join(str(error).split())[:120] or "it ends too early"
         raise InputError(f"{where} is not one of CIFAR's Python batches: {reason}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import os
 import pickle
@@ -11,9 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_cifar import TINY10, official_python_file, tiny_arrays
+from tiny_cifar import TINY10, official_python_file, tiny_arrays, tiny_files, write_all
 
-from datasets.pickles import decode_python
+from datasets.cifar import load_cifar
+from datasets.pickles import load_batch
 from errors import InputError
 
 IMAGES, LABELS = (part[:20] for part in tiny_arrays(TINY10))
@@ -21,13 +21,10 @@ OFFICIAL = official_python_file(IMAGES, LABELS.tolist())
 BATCH = {"data": IMAGES.reshape(20, -1), "labels": LABELS.tolist()}
 
 
-def decode(content):
-    return decode_python("file", content, 20, "labels")
-
-
-def refused(content, match="^file (holds no|is not one of CIFAR's Python batches: )"):
-    with pytest.raises(InputError, match=match) as refusal:
-        decode(content)
+def refused(content, match=""):
+    said = f"^file is not one of CIFAR's Python batches: .*{match}"
+    with pytest.raises(InputError, match=said) as refusal:
+        load_batch("file", content)
     assert "\n" not in str(refusal.value)
 
 
@@ -50,10 +47,10 @@ def renamed(content):
     ids=range(14),
 )
 def test_every_form_is_read(content):
-    images, labels = decode(content)
-    np.testing.assert_array_equal(images, IMAGES)
-    np.testing.assert_array_equal(labels, LABELS)
-    assert images.dtype == np.uint8
+    batch = load_batch("file", content)
+    np.testing.assert_array_equal(batch["data"], BATCH["data"])
+    assert batch["data"].dtype == np.uint8
+    assert batch["labels"] == BATCH["labels"]
 
 
 class _Call:
@@ -75,9 +72,9 @@ class _Call:
         _Call(getattr, "text", "format"),
         _Call(np.ndarray, (1 << 40,), "u1"),
         _Call(bytearray, 1 << 40),
-        _Call(codecs.encode, "text", "zip"),
         np.array([_Call(os.mkdir, "pwned")], dtype=object),
         np.zeros(3, "f8"),
+        np.zeros(3, "i1"),
         np.uint8(3),
     ],
 )
@@ -91,37 +88,20 @@ def test_no_code_is_run(call, protocol, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("program", "match"),
     [
-        (b"", "file is not one of CIFAR's Python batches: it ends too early"),
-        (b"\x80\x02}r\xff\xff\xff\x7f.", "file holds no 20 images"),  # not 32 GB of memo
-        (b"}.", "file holds no 20 images"),
-        (b"h\x07.", "not one of"),
+        (b"", "it ends too early"),
+        (b"h\x07.", ""),
         (b"cos\nsystem\n.", "it asks for 'os', 'system'"),
         # What stands for an array stays as it is, whatever one file says of it.
-        (b"cnumpy.core.multiarray\n_reconstruct\n(N}U\x06pixelsK\x00stb.", "not one of"),
+        (b"cnumpy.core.multiarray\n_reconstruct\n(N}U\x06pixelsK\x00stb.", ""),
     ],
 )
 def test_programs_of_another_kind_are_refused(program, match):
     refused(program, match)
-    decode(OFFICIAL)
+    load_batch("file", OFFICIAL)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"data": IMAGES[:19].reshape(19, -1)},
-        {"data": IMAGES.reshape(40, -1)},
-        {"data": IMAGES.reshape(20, -1).astype(np.int8)},
-        {"data": IMAGES.reshape(20, -1).tolist()},
-        {"data": None},
-        {"labels": LABELS[:19].tolist()},
-        {"labels": [*LABELS.tolist()[:-1], "cat"]},
-        {"labels": [*LABELS.tolist()[:-1], True]},
-        {"labels": [*LABELS.tolist()[:-1], 1 << 40]},
-        {"labels": None},
-    ],
-)
-def test_other_contents_are_refused(changes):
-    refused(pickle.dumps({**BATCH, **changes}, 4))
+def test_a_memo_of_any_number_takes_no_memory():
+    assert load_batch("file", b"\x80\x02}r\xff\xff\xff\x7f.") == {}  # 32 GB of it in C's unpickler
 
 
 @given(st.integers(0, len(OFFICIAL) - 1), st.binary(max_size=3), st.booleans())
@@ -129,5 +109,25 @@ def test_a_damaged_batch_is_read_or_refused(position, change, cut_off):
     position %= 700 if len(change) % 2 else len(OFFICIAL)  # most instructions stand in front
     end = b"" if cut_off else OFFICIAL[position + len(change) :]
     with contextlib.suppress(InputError):
-        images, labels = decode(OFFICIAL[:position] + change + end)
-        assert (images.shape, labels.shape) == (IMAGES.shape, LABELS.shape)
+        assert type(load_batch("file", OFFICIAL[:position] + change + end)) is dict
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("data", [IMAGES[:19].reshape(19, -1), IMAGES.reshape(40, -1), IMAGES.tolist(), None]),
+        (
+            "labels",
+            [BATCH["labels"][:19], *([*[0] * 19, odd] for odd in ("cat", True, -1, 1 << 40))],
+        ),
+        ("labels", [None, 3]),
+    ],
+)
+def test_other_contents_are_refused(key, values, tmp_path):
+    write_all(tmp_path, tiny_files(TINY10, "python"))
+    for value in values:
+        (tmp_path / "data_batch_2").write_bytes(pickle.dumps({**BATCH, key: value}))
+        with pytest.raises(
+            InputError, match=r"data_batch_2 holds no (20 images|list of 20 labels)"
+        ):
+            load_cifar(TINY10, tmp_path)

@@ -17,16 +17,6 @@ def test_the_pixels_are_the_same_under_every_numpy_and_python(shapes):
     assert shapes.fingerprint == "16327c7b502ddc30fd3a96bc1f72c218b4fd5b801a7f7f2a58e7f4f1752ea4d4"
 
 
-def test_every_class_has_as_many_images(shapes):
-    assert np.bincount(shapes.train.labels).tolist() == [1000] * 10
-    assert np.bincount(shapes.test.labels).tolist() == [200] * 10
-
-
-def test_no_image_comes_twice(shapes):
-    images = {image.tobytes() for split in (shapes.train, shapes.test) for image in split.images}
-    assert len(images) == len(shapes.train) + len(shapes.test)
-
-
 def test_another_seed_draws_other_images(shapes):
     other = datasets.get_dataset("shapes", seed=1)
     assert other.fingerprint != shapes.fingerprint
