@@ -1,7 +1,7 @@
 """CIFAR's Python batches, in any protocol, of Python 2 or 3, NumPy 1 or 2.
 
 A pickle is a program. Here it can call nothing but what stands for the few names below, so it runs
-no code. The unpickler in Python reads it, since the one in C sets memory aside for a memo of any size.
+no code. The unpickler in Python reads it, since the one in C sets memory aside for any memo.
 """
 
 from __future__ import annotations
