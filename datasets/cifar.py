@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -249,22 +250,26 @@ def _decode_python(
     """Return the same of a Python batch."""
     batch = load_batch(where, content)
     images, labels = batch.get("data"), batch.get(source.label_key)
-    if type(images) is not np.ndarray or images.shape != (count, PIXELS):
+    if not isinstance(images, np.ndarray) or images.shape != (count, PIXELS):
         raise InputError(f"{where} holds no {count} images of 3 x 32 x 32 bytes")
-    numbers = type(labels) is list and all(type(label) is int for label in labels)
-    if not numbers or len(labels) != count or not 0 <= min(labels) <= max(labels) < 1 << 31:
+    if (
+        not isinstance(labels, list)
+        or len(labels) != count
+        or not all(type(label) is int and 0 <= label < 1 << 31 for label in labels)
+    ):
         raise InputError(f"{where} holds no list of {count} {source.label_key}")
     return images, np.array(labels)
 
 
 def _class_names(source: Source, form: Form, where: str, content: bytes) -> list[str]:
     """Return the class names that lie beside the images: a line each, or in a pickle."""
+    names: Any
     if form is source.binary:
         names = [line.strip() for line in content.splitlines() if line.strip()]
     else:
         key = f"{source.label_key[:-1]}_names"
         names = load_batch(where, content).get(key)
-        if type(names) is not list or not all(type(name) in (bytes, str) for name in names):
+        if not isinstance(names, list) or set(map(type, names)) - {bytes, str}:
             raise InputError(f"{where} holds no list of {key}")
     names = [name.decode("utf-8", "replace") if type(name) is bytes else name for name in names]
     if not len(names) == len(set(names) - {""}) == len(source.classes):
