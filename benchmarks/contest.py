@@ -19,7 +19,7 @@ import sys
 import time
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Callable, Mapping, NamedTuple, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -54,8 +54,15 @@ def _answer(**facts: Any) -> None:
     print("contest " + json.dumps({**facts, "peak_mb": peak_mb}), flush=True)
 
 
-class Result(NamedTuple):
-    """What a contender did.
+class Contender:
+    """A contender's process, and what it did; started in turn, it warms up with nobody beside it.
+
+    Parameters
+    ----------
+    command : sequence of str
+        Arguments to Python, beginning with a script that calls `serve`.
+    environment : mapping of str to str
+        Variables beside ``OMP_NUM_THREADS``, which is the number of cores unless it is among them.
 
     Attributes
     ----------
@@ -67,79 +74,50 @@ class Result(NamedTuple):
         The last line that it printed before it failed, or "".
     """
 
-    seconds: list[float]
-    peak_mb: float = 0.0
-    fault: str = ""
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self.seconds: list[float] = []
+        self.peak_mb, self.fault = 0.0, ""
+        self._process = subprocess.Popen(
+            [sys.executable, *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**_ENVIRONMENT, "OMP_NUM_THREADS": str(cores()), **environment},
+        )
+        self._listen()
 
     @property
     def median(self) -> float:
         """The median step, in seconds; infinite if it failed."""
         return statistics.median(self.seconds) if self.seconds else float("inf")
 
+    def take(self, steps: int) -> None:
+        """Have it take a round of steps, unless it has failed."""
+        if not self.fault:
+            assert self._process.stdin is not None
+            self._process.send_signal(signal.SIGCONT)
+            print(steps, file=self._process.stdin, flush=True)
+            self._listen(steps)
 
-def compete(
-    commands: Mapping[str, Sequence[str]],
-    rounds: int,
-    steps: int,
-    environments: Mapping[str, Mapping[str, str]],
-) -> dict[str, Result]:
-    """Measure contenders in turn.
+    def end(self) -> None:
+        """Let its process end."""
+        self._process.send_signal(signal.SIGCONT)
+        self._process.communicate()
 
-    Parameters
-    ----------
-    commands : mapping of str to sequence of str
-        By the contender's name: arguments to Python, beginning with a script that calls `serve`.
-    rounds, steps : int
-        Rounds, and steps in each.
-    environments : mapping of str to mapping of str to str
-        Variables of the contenders named. All have ``OMP_NUM_THREADS``, the number of cores, unless
-        it is among these.
-
-    Returns
-    -------
-    dict of str to Result
-    """
-    running = {}
-    results = {name: Result([]) for name in commands}
-    for name, command in commands.items():
-        running[name] = subprocess.Popen(
-            [sys.executable, *command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**_ENVIRONMENT, "OMP_NUM_THREADS": str(cores()), **environments.get(name, {})},
-        )
-        # One after the other: warming up, too, wants the machine to itself.
-        results[name] = _heard(running, name, results[name])
-    for _ in range(rounds):
-        for name, process in list(running.items()):
-            assert process.stdin is not None
-            process.send_signal(signal.SIGCONT)
-            process.stdin.write(f"{steps}\n")
-            process.stdin.flush()
-            results[name] = _heard(running, name, results[name], steps)
-    for process in running.values():
-        process.send_signal(signal.SIGCONT)
-        process.communicate()
-    return results
-
-
-def _heard(
-    running: dict[str, subprocess.Popen], name: str, result: Result, steps: int = 1
-) -> Result:
-    """Wait for a contender's answer; one that ended without is struck off."""
-    output, line = running[name].stdout, ""
-    assert output is not None
-    for text in output:
-        line = text.strip() or line
-        if line.startswith("contest "):
-            facts = json.loads(line[len("contest ") :])
-            taken = [facts["seconds"] / steps] if "seconds" in facts else []
-            running[name].send_signal(signal.SIGSTOP)
-            return Result(result.seconds + taken, facts["peak_mb"])
-    code = running.pop(name).wait()
-    return Result([], fault=f"ended by signal {-code}" if code < 0 else line)
+    def _listen(self, steps: int = 1) -> None:
+        assert self._process.stdout is not None
+        line = ""
+        for text in self._process.stdout:
+            line = text.strip() or line
+            if line.startswith("contest "):
+                facts = json.loads(line[len("contest ") :])
+                self.seconds += [facts["seconds"] / steps] if "seconds" in facts else []
+                self.peak_mb = facts["peak_mb"]
+                self._process.send_signal(signal.SIGSTOP)
+                return
+        code, self.seconds = self._process.wait(), []
+        self.fault = f"ended by signal {-code}" if code < 0 else line or "ended without a word"
 
 
 def cores() -> int:

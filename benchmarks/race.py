@@ -26,7 +26,7 @@ import sys
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
-from contest import compete, cores, describe_machine, median_and_range, serve
+from contest import Contender, cores, describe_machine, median_and_range, serve
 
 from errors import InputError, Parser, command_line
 from utils import table, to_json, write_atomically
@@ -188,9 +188,13 @@ def race(task: Task, forms: list[str], rounds: int, steps: int) -> list[dict[str
     half = max(1, len(os.sched_getaffinity(0)) // 2)  # of the processors: MXNet's own choice
     environments = {**ENVIRONMENTS, "textbook Gluon": {"OMP_NUM_THREADS": str(half)}}
     flags = ["--batch", str(task.batch), *["--inference"] * task.inference, *["--amp"] * task.amp]
-    script = str(Path(__file__).resolve())
-    commands = {form: [script, task.net, *flags, "--contender", form] for form in forms}
-    results = compete(commands, rounds, steps, environments)
+    command = [str(Path(__file__).resolve()), task.net, *flags, "--contender"]
+    results = {form: Contender([*command, form], environments.get(form, {})) for form in forms}
+    for _ in range(rounds):
+        for contender in results.values():
+            contender.take(steps)
+    for contender in results.values():
+        contender.end()
     rivals = [form for form in forms if form in LAYOUTS] or forms[-1:]
     rival = results[min(rivals, key=lambda form: results[form].median)]
     work = (1 if task.inference else 3) * 2e-9

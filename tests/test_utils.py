@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 import stat
 from concurrent.futures import ThreadPoolExecutor
 
@@ -51,19 +52,36 @@ def test_arrays_reach_a_device_unchanged_in_any_memory_order(device):
         np.testing.assert_array_equal(moved.asnumpy(), array)
 
 
-def test_devices():
-    assert utils.contexts("cpu", (0, 2)) == [mx.cpu(0), mx.cpu(2)]
-    if not mx.context.num_gpus():
-        assert utils.contexts("auto") == [mx.cpu(0)]
-        with pytest.raises(InputError, match="--ctx cpu"):
-            utils.contexts("gpu", (0, 3))
+NO_CODE = r"^GPU 0 is NVIDIA H100 80GB HBM3 \(compute capability 9.0\).*: use "
+MIXED = {"devices": (H100, RTX_3090, RTX_3090)}
+CPU_BUILD = {"wheel": False, "seen": 0}
+DEVICES = [
+    ({}, "cpu", (0, 2), [mx.cpu(0), mx.cpu(2)]),
+    ({}, "auto", (), [mx.cpu()]),
+    ({}, "gpu", (0, 3), "GPU 0 is not there: MXNet sees 0; use --ctx cpu"),
+    ({"devices": (H100,)}, "cpu", (), [mx.cpu()]),
+    ({"devices": (H100,)}, "auto", (0,), f"{NO_CODE}--ctx cpu$"),
+    ({"devices": (H100,)}, "gpu", (), f"{NO_CODE}--ctx cpu$"),
+    ({"devices": (H100,)}, "gpu", (0,), f"{NO_CODE}--ctx cpu$"),
+    (MIXED, "auto", (), [mx.gpu(1)]),
+    (MIXED, "gpu", (), [mx.gpu(1)]),
+    (MIXED, "auto", (2, 1), [mx.gpu(2), mx.gpu(1)]),
+    (MIXED, "gpu", (1, 0), f"{NO_CODE}--gpus 1$"),
+    (MIXED, "gpu", (1, 3), "GPU 3 is not there: MXNet sees 3"),
+    # A build of another kind may hold other code; that for the CPU sees none.
+    ({"devices": (H100,), "wheel": False}, "auto", (), [mx.gpu(0)]),
+    ({"devices": (H100,), "wheel": False}, "gpu", (), [mx.gpu(0)]),
+    ({"devices": (RTX_3090,), **CPU_BUILD}, "auto", (), [mx.cpu()]),
+    ({"devices": (RTX_3090,), **CPU_BUILD}, "gpu", (), r"install requirements/gpu\.txt"),
+    ({"devices": (H100,), **CPU_BUILD}, "gpu", (), NO_CODE),
+]
 
 
 @pytest.fixture
 def machine(monkeypatch):
     """What puts GPUs into this machine, and a build of MXNet that sees them."""
 
-    def build(*devices, wheel=True, seen=None):
+    def build(devices=(), wheel=True, seen=None):
         found = [Gpu(number, *device) for number, device in enumerate(devices)]
         monkeypatch.setattr(utils, "find_gpus", lambda: found)
         monkeypatch.setattr(utils, "is_wheel", lambda: wheel)
@@ -73,54 +91,25 @@ def machine(monkeypatch):
     return build
 
 
-def test_a_gpu_that_the_wheel_has_no_code_for_is_refused_by_name(machine):
-    machine(H100)
-    message = r"^GPU 0 is NVIDIA H100 80GB HBM3 \(compute capability 9.0\).*use --ctx cpu$"
-    for ctx, numbers in [("gpu", ()), ("gpu", (0,)), ("auto", (0,))]:
-        with pytest.raises(InputError, match=message):
+@pytest.mark.parametrize(("built", "ctx", "numbers", "expected"), DEVICES)
+def test_gpus_that_work_are_used_and_others_refused_by_name(machine, built, ctx, numbers, expected):
+    machine(**built)
+    if isinstance(expected, list):
+        assert utils.contexts(ctx, numbers) == expected
+    else:
+        with pytest.raises(InputError, match=expected):
             utils.contexts(ctx, numbers)
-    assert utils.contexts("cpu") == [mx.cpu()]
 
 
-@pytest.fixture
-def log(monkeypatch):
-    """What has been logged, as a stream."""
+def test_auto_takes_the_cpu_and_says_why_in_one_line(machine, monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr(utils.LOG, "handlers", [logging.StreamHandler(stream)])
-    return stream
-
-
-def test_auto_takes_the_cpu_and_says_why_in_one_line(machine, log):
-    machine(H100)
+    machine((RTX_3090,))
+    assert utils.contexts("auto") == [mx.gpu(0)]
+    assert not stream.getvalue()
+    machine((H100,))
     assert utils.contexts("auto") == [mx.cpu()]
-    (warning,) = log.getvalue().splitlines()
-    assert warning.startswith("computing on the CPU: GPU 0 is NVIDIA H100")
-
-
-def test_of_different_gpus_those_that_work_are_used(machine, log):
-    machine(H100, RTX_3090, RTX_3090)
-    assert utils.contexts("auto") == utils.contexts("gpu") == [mx.gpu(1)]
-    assert utils.contexts("auto", (2, 1)) == [mx.gpu(2), mx.gpu(1)]
-    assert not log.getvalue()
-    with pytest.raises(InputError, match=r"GPU 0 is NVIDIA H100 .*use --gpus 1$"):
-        utils.contexts("gpu", (1, 0))
-    with pytest.raises(InputError, match="GPU 3 is not there: MXNet sees 3"):
-        utils.contexts("gpu", (1, 3))
-
-
-def test_another_build_than_the_wheel_is_not_refused(machine):
-    machine(H100, wheel=False)
-    assert utils.contexts("auto") == utils.contexts("gpu") == [mx.gpu(0)]
-
-
-def test_beside_the_cpu_build_the_gpu_build_is_recommended_only_where_it_works(machine):
-    machine(RTX_3090, wheel=False, seen=0)
-    assert utils.contexts("auto") == [mx.cpu()]
-    with pytest.raises(InputError, match=r"install requirements/gpu\.txt"):
-        utils.contexts("gpu")
-    machine(H100, wheel=False, seen=0)
-    with pytest.raises(InputError, match="GPU 0 is NVIDIA H100"):
-        utils.contexts("gpu")
+    assert re.fullmatch(r"computing on the CPU: GPU 0 is NVIDIA H100.*\n", stream.getvalue())
 
 
 def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
@@ -142,15 +131,7 @@ def write_a_picture(path, content=b""):
     utils.write_picture(path, Figure(), dpi=10)
 
 
-def write_labels(path, content):
-    """Write as `predict.py --kaggle` does."""
-    with utils.whole_file(path) as file:
-        file.write(content)
-
-
-WRITERS = pytest.mark.parametrize(
-    "write", [utils.write_atomically, write_labels, write_a_picture], ids=lambda each: each.__name__
-)
+WRITERS = pytest.mark.parametrize("write", [utils.write_atomically, write_a_picture])
 
 
 @WRITERS

@@ -31,7 +31,7 @@ import types
 from typing import Any, NoReturn, Sequence
 
 import errors
-from errors import InputError, Parser, command_line
+from errors import InputError, Parser, command_line, one_line
 
 # A process that was killed is noticed at once; a machine that lost its power, after these seconds.
 SILENCE = 30.0
@@ -58,22 +58,16 @@ class Job:
         The first exit code that was not 0, or 0.
     members : dict of asyncio.StreamWriter to str
         The processes that take part, with their names.
-    watchers : list of asyncio.Future
-        Each is done when its process has gone.
     """
 
     def __init__(self, processes: int) -> None:
         self.over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.code = 0
         self.members: dict[asyncio.StreamWriter, str] = {}
-        self.watchers: list[asyncio.Future[None]] = []
         self._left = processes
 
-    def welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def watch(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Listen to one process, which says its name first, until it ends or is lost."""
-        self.watchers.append(asyncio.ensure_future(self._watch(reader, writer)))
-
-    async def _watch(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         name = (await reader.readline()).decode().strip()
         self.members[writer] = name
         word, why = "", "has closed its connection: it was killed or has crashed"
@@ -114,7 +108,12 @@ async def supervise(arguments: argparse.Namespace, command: Sequence[str]) -> in
     """Start scheduler, servers and workers, wait for them, and return the job's exit code."""
     loop = asyncio.get_running_loop()
     job = Job(1 + arguments.servers + arguments.workers)
-    listener = await asyncio.start_server(job.welcome, port=0, family=socket.AF_INET)
+    watchers: list[asyncio.Future[None]] = []
+    listener = await asyncio.start_server(
+        lambda *streams: watchers.append(asyncio.ensure_future(job.watch(*streams))),
+        port=0,
+        family=socket.AF_INET,
+    )
     port = listener.sockets[0].getsockname()[1]
 
     def stop(number: int) -> None:
@@ -147,7 +146,7 @@ async def supervise(arguments: argparse.Namespace, command: Sequence[str]) -> in
     listener.close()
     for writer in job.members:
         writer.write_eof()
-    await asyncio.wait(job.watchers or [job.over], timeout=1)  # none outlives the launcher
+    await asyncio.wait(watchers or [job.over], timeout=1)  # none outlives the launcher
     if why:
         errors.tell(why)
     return job.code
@@ -194,7 +193,7 @@ def take_part(port: int, command: Sequence[str]) -> int:
     command : sequence of str
         The workers' script and its arguments.
     """
-    role = os.environ["DMLC_ROLE"]
+    role, address = os.environ["DMLC_ROLE"], os.environ["DMLC_PS_ROOT_URI"]
     # The ssh launcher passes on what the host file says, and MXNet can listen at addresses only;
     # without one, it takes that of DMLC_INTERFACE, or of the first interface.
     if not re.fullmatch(r"[\d.]+", os.environ.get("DMLC_NODE_HOST", "")):
@@ -202,7 +201,8 @@ def take_part(port: int, command: Sequence[str]) -> int:
     if role != "worker":  # signals are for workers, who have yet to save; the rest ends after them
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
-    connection = socket.create_connection((os.environ["DMLC_PS_ROOT_URI"], port), timeout=SILENCE)
+    with one_line(f"no launcher at {address}:{port}"):
+        connection = socket.create_connection((address, port), timeout=SILENCE)
     name = f"{role} on {socket.gethostname()} (process {os.getpid()})"
     connection.sendall(f"{name}\n".encode())
     ending = threading.Event()
