@@ -77,7 +77,7 @@ def try_in_child(load: Callable[..., Loaded], *arguments: Any, source: object) -
         raise InputError(f"{source} cannot be used: {said[:200] or 'reading it failed'}")
 
 
-def reason(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     """Return the line of an error's message that says why; MXNet's messages begin with a trace."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     line = next((line for line in lines if "Error:" in line), lines[0] if lines else "")
@@ -101,7 +101,7 @@ def main() -> None:
             if not isinstance(logits, np.ndarray) or logits.shape != (batch, len(classes)):
                 raise InputError("its output is not one logit for each class")
     except Exception as error:  # whatever it is, the parent says it in one line
-        answer.write(reason(error).encode("utf-8", "replace"))
+        answer.write(_reason(error).encode("utf-8", "replace"))
         answer.close()
         sys.exit(1)
     answer.write(_DONE)

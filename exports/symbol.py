@@ -20,7 +20,7 @@ import compiler
 from errors import InputError
 from exports.description import Loaded, describe, read_description
 from exports.graph import check_agreement, device_of, inference_graph
-from exports.sandbox import reason, try_in_child
+from exports.sandbox import try_in_child
 from utils import Normaliser, one_line, read_regular, sha256, to_json, whole_file
 from weights.params_file import MAX_BYTES, read_params, write_params
 
@@ -159,17 +159,13 @@ def load_symbol(facts: Mapping[str, Any], graph: str, params: bytes, ctx: Any = 
     Raises
     ------
     InputError
-        If the files are not what `export_symbol` writes.
+        If the files are not what `export_symbol` writes; MXNet raises errors of its own.
     """
     ctx = ctx or mx.cpu()
     classes, prepare = read_description(facts)
     arrays = read_params(params, "its parameter file")
     values = {name.partition(":")[2]: value for name, value in arrays.items()}
-    try:
-        data = mx.sym.var("data", dtype="float32")
-        net = gluon.SymbolBlock(mx.sym.load_json(graph), data)
-    except (ValueError, mx.MXNetError) as error:
-        raise InputError(f"its graph: {reason(error)}") from error
+    net = gluon.SymbolBlock(mx.sym.load_json(graph), mx.sym.var("data", dtype="float32"))
     wanted = dict(net.collect_params())
     if set(values) != set(wanted) or len(values) != len(arrays):
         odd = sorted(set(values) ^ set(wanted)) or sorted(arrays)

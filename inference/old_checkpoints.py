@@ -24,9 +24,9 @@ from typing import Any, Mapping, Sequence
 import numpy as np
 
 import models
-from utils import read_regular
-from weights.parameters import named_parameters, save_parameters, set_parameters
-from weights.params_file import MAX_BYTES, read_params
+from utils import read_regular, write_atomically
+from weights.parameters import named_parameters, set_parameters
+from weights.params_file import MAX_BYTES, read_params, write_params
 
 # With or without the net's own prefix, as in densenet0_conv0_weight.
 _NAME = re.compile(r"(.+)_(weight|bias|gamma|beta|running_mean|running_var)")
@@ -113,8 +113,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     net = models.get_model(arguments.model, arguments.classes)
     arrays = read_params(read_regular(Path(arguments.old), MAX_BYTES), arguments.old)
-    set_parameters(net, modern_names(arrays, net, arguments.old), arguments.old)
-    save_parameters(net, arguments.new)
+    renamed = modern_names(arrays, net, arguments.old)
+    set_parameters(net, renamed, arguments.old)  # which refuses what does not fit
+    write_atomically(Path(arguments.new), write_params(renamed))
     print(arguments.new)
 
 

@@ -10,7 +10,7 @@ from runtime import mx
 import numpy as np
 
 from errors import InputError
-from utils import one_line, write_atomically, write_synced
+from utils import one_line, write_synced
 from weights.params_file import write_params
 
 
@@ -55,24 +55,6 @@ def get_parameters(net: Any) -> dict[str, np.ndarray]:
     """Return a net's parameters and running statistics: what `set_parameters` takes."""
     mx.nd.waitall()  # see `save_arrays`
     return {name: current_value(p).asnumpy() for name, p in named_parameters(net).items()}
-
-
-def save_parameters(net: Any, path: str | Path) -> None:
-    """Write a net's parameters and running statistics, as `Block.save_parameters` does.
-
-    Parameters
-    ----------
-    net : gluon.Block
-        An initialised net.
-    path : path
-        Replaced by the new file once that is whole and on the disk.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be written.
-    """
-    write_atomically(Path(path), write_params(get_parameters(net)))
 
 
 def set_parameters(

@@ -27,7 +27,6 @@ from inference.classifiers import open_classifier
 from records.config import make_config
 from records.recipes import PRESETS, is_densenet
 from utils import Normaliser
-from weights.params_file import read_params
 
 NORMALISER = Normaliser((125.3, 123.0, 113.9), (63.0, 62.1, 66.7))
 CLASSES = [f"class {i}" for i in range(10)]
@@ -46,11 +45,10 @@ NETS = [  # name, options, whether pixels go in instead of normalised images
 ]
 
 
-def make_net(name="resnet20_sd", hybridize=True, **options):
+def make_net(name="resnet20_sd", **options):
     net = models.get_model(name, **options)
     models.initialize(net, mx.cpu(), seed=1)
-    if hybridize:
-        compiler.hybridize(net)
+    compiler.hybridize(net)
     with autograd.record():
         logits = net(mx.nd.random.normal(shape=(8, 3, 32, 32)))
     logits.backward()  # writes statistics other than the initial ones
@@ -164,25 +162,6 @@ def test_both_formats_say_what_they_take_and_give(tmp_path):
     assert (data.name, logits.name, shapes) == ("data", "logits", [["N", 3, 32, 32], ["N", 10]])
     files = {"model.json", "model-symbol.json", "model-0000.params", "model.onnx"}
     assert {path.name for path in folder.iterdir()} == files
-
-
-@pytest.mark.parametrize("hybridize", [True, False])
-def test_statistics_of_the_last_step_are_exported(tmp_path, hybridize):
-    # MXNet writes older ones unless the device has finished.
-    net = make_net("densenet_bc40_k16", hybridize, depth=10)
-    trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.1})
-    for _ in range(2):
-        with autograd.record():
-            loss = net(mx.nd.random.normal(2, 3, shape=(32, 3, 32, 32))).sum()
-        loss.backward()
-        trainer.step(32)
-    paths = export_symbol(net, tmp_path, *ABOUT)
-    saved = read_params(paths["model-0000.params"].read_bytes(), "params")
-    for parameter in net.collect_params().values():
-        kind = "aux" if "running" in parameter.name else "arg"
-        np.testing.assert_array_equal(
-            saved[f"{kind}:{parameter.name}"], parameter.data().asnumpy(), parameter.name
-        )
 
 
 @pytest.mark.parametrize("export_one", [export_symbol, export_onnx])

@@ -16,7 +16,7 @@ from records.checkpoints import find, read_checkpoint
 from records.config import make_config
 from training import run
 from training.distributed import Workers
-from weights.parameters import get_parameters, save_parameters
+from weights.parameters import get_parameters
 from weights.params_file import write_params
 
 
@@ -57,7 +57,7 @@ def test_weights_of_gluoncv_are_found_where_it_keeps_them(tmp_path, monkeypatch)
     net = models.get_model(name)
     models.initialize(net, seed=5)
     path.mkdir()
-    save_parameters(net, path / "saved.params")
+    net.save_parameters(str(path / "saved.params"))
     digest = hashlib.sha1((path / "saved.params").read_bytes()).hexdigest()
     (path / "saved.params").rename(path / f"{name}-{digest[:8]}.params")
     monkeypatch.setitem(model_store._model_sha1, name, digest)

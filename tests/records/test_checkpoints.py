@@ -17,7 +17,6 @@ from models import get_model, initialize
 from records import checkpoints
 from records.checkpoints import Checkpoints, newest
 from weights import parameters as weights
-from weights.parameters import save_parameters
 from weights.params_file import read_params
 
 
@@ -34,8 +33,8 @@ def values(net):
     return {name: parameter.list_data()[0].asnumpy() for name, parameter in named.items()}
 
 
-def stale_entries(folder, trial):
-    """Save a net right after a training pass and count the arrays that are not its own."""
+def stale_entries(trial):
+    """Take a net's values right after a training pass; name the arrays that are not its own."""
     net = get_model("resnet20")
     initialize(net, mx.cpu(), trial)
     compiler.hybridize(net)
@@ -43,8 +42,7 @@ def stale_entries(folder, trial):
         with autograd.record():
             loss = net(mx.nd.random.normal(shape=(16, 3, 32, 32))).square().sum()
         loss.backward()
-    save_parameters(net, folder / "net.params")
-    saved = read_params((folder / "net.params").read_bytes(), "net.params")
+    saved = weights.get_parameters(net)
     mx.nd.waitall.original()
     return [name for name, value in values(net).items() if not np.array_equal(saved[name], value)]
 
@@ -63,33 +61,28 @@ def real_waitall(monkeypatch):
 
 
 @pytest.mark.usefixtures("real_waitall")
-def test_saved_running_statistics_are_those_after_the_last_step(tmp_path):
-    assert stale_entries(tmp_path, 0) == []
+def test_saved_running_statistics_are_those_after_the_last_step():
+    assert stale_entries(0) == []
 
 
-def test_without_the_wait_they_would_not_be(tmp_path, monkeypatch, real_waitall):
+def test_without_the_wait_they_would_not_be(monkeypatch, real_waitall):
     def no_wait():
         pass
 
     no_wait.original = real_waitall
     monkeypatch.setattr(mx.nd, "waitall", no_wait)
-    assert any(stale_entries(tmp_path, trial) for trial in range(5))
+    assert any(stale_entries(trial) for trial in range(5))
 
 
-def test_what_was_saved_is_loaded(tmp_path):
-    net = small_net()
-    save_parameters(net, tmp_path / "net.params")
-    other = small_net()
-    weights.set_parameters(other, mx.nd.load(str(tmp_path / "net.params")), "a file")
+def test_what_was_saved_is_loaded_by_gluon_and_here(tmp_path):
+    net, path = small_net(), tmp_path / "net.params"
+    weights.save_arrays(path, {n: p.data() for n, p in weights.named_parameters(net).items()})
+    loaded, set_here = small_net(), small_net()
+    loaded.load_parameters(str(path))
+    weights.set_parameters(set_here, read_params(path.read_bytes(), path), path)
     for name, value in values(net).items():
-        np.testing.assert_array_equal(values(other)[name], value)
-    assert [path.name for path in tmp_path.iterdir()] == ["net.params"]
-
-
-def test_gluon_loads_it_too(tmp_path):
-    net = small_net()
-    save_parameters(net, tmp_path / "net.params")
-    small_net().load_parameters(str(tmp_path / "net.params"))
+        np.testing.assert_array_equal(values(loaded)[name], value)
+        np.testing.assert_array_equal(values(set_here)[name], value)
 
 
 def test_a_net_without_weights_is_given_them(tmp_path):

@@ -19,7 +19,7 @@ from errors import InputError
 from inference.trained import load_trained
 from records.checkpoints import find
 from training import run
-from weights.parameters import named_parameters, save_parameters
+from weights.parameters import named_parameters
 
 CLASSES = ["circle", "square", "triangle"]
 
@@ -125,7 +125,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, capsys, monkeypatch):
     net = models.get_model("resnet20", depth=8)
     models.initialize(net)
     net.features[0].weight.set_data(net.features[0].weight.data() * np.inf)
-    save_parameters(net, tmp_path / "net.params")
+    net.save_parameters(str(tmp_path / "net.params"))
     flags = ["--model", "resnet20", "--depth", "8", "--dataset", "shapes", "--run-dir"]
     source = ["--init-from", str(tmp_path / "net.params")]
     assert train_cifar10.main([*flags, str(tmp_path / "runs"), *source]) == 2
