@@ -84,8 +84,8 @@ def load_trained(source: str | Path, ctx: Sequence[Any] | None = None) -> Traine
         trained = _from_checkpoint(read_checkpoint(folder), file, folder.absolute().parents[1], ctx)
     elif str(source) in pretrained.names():
         row = pretrained.find(str(source))
-        net = models.get_model(row["model"], len(row["classes"]))
-        pretrained.load(net, row["model"], len(row["classes"]), ctx)
+        net = models.get_model(row["model"], len(row["classes"]), pretrained=True)
+        net.collect_params().reset_ctx(ctx or mx.cpu())
         trained = Trained(net, tuple(row["classes"]), Normaliser.from_dict(row), row["facts"])
     else:
         hint = nearest(str(source), pretrained.names()) or " check the path"

@@ -11,11 +11,9 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from typing import Any, Mapping, Sequence
+from typing import Any
 
 from runtime import mx
-
-import numpy as np
 
 from errors import InputError, nearest
 from utils import Normaliser, read_regular, sha256
@@ -88,8 +86,8 @@ def gluoncv_file(name: str) -> Path:
         ) from error
 
 
-def load(net: Any, name: str, classes: int, ctx: Sequence[Any] | None = None) -> None:
-    """Load a model's weights into its net.
+def load(net: Any, name: str, classes: int) -> None:
+    """Load a model's weights into its net, on the CPU.
 
     Parameters
     ----------
@@ -100,35 +98,28 @@ def load(net: Any, name: str, classes: int, ctx: Sequence[Any] | None = None) ->
     classes : int
         How many classes the net tells apart. If the weights tell others apart, the output layer
         starts anew, and a warning says so.
-    ctx : list of mxnet.Context, optional
-        Where to put a net that is not initialised; the CPU by default.
 
     Raises
     ------
     InputError
         If there are none, or the file is not the one in the table.
     """
-    arrays, known, path = _read(name)
+    if name not in names() and name in gluoncv_names():
+        path, known, digest = gluoncv_file(name), _GLUONCV_CLASSES, ""  # GluonCV checks its own
+    else:
+        row = find(name)
+        path, known, digest = FOLDER / row["file"], len(row["classes"]), row["sha256"]
+    data = read_regular(path, MAX_FILE)
+    if digest and sha256(data) != digest:
+        raise InputError(f"{path} is damaged: its checksum is not that of the table; get it again")
+    arrays = read_params(data, path)
     if classes != known:
         _LOG.warning(
             "%s: the pretrained weights tell %d classes apart, not %d: the output layer is new",
             *(name, known, classes),
         )
         net.output.weight.shape = (classes, arrays["output.weight"].shape[1])
-        net.output.initialize(mx.init.Xavier("gaussian", "out", 2), ctx=ctx or mx.cpu())
+        net.output.initialize(mx.init.Xavier("gaussian", "out", 2), ctx=mx.cpu())
         head = get_parameters(net.output)
         arrays = {**arrays, **{f"output.{key}": value for key, value in head.items()}}
-    set_parameters(net, arrays, path, ctx)
-
-
-def _read(name: str) -> tuple[Mapping[str, np.ndarray], int, Path]:
-    """Return a model's arrays, how many classes they tell apart, and their file."""
-    if name not in names() and name in gluoncv_names():
-        path = gluoncv_file(name)
-        return read_params(read_regular(path, MAX_FILE), path), _GLUONCV_CLASSES, path
-    row = find(name)
-    path = FOLDER / row["file"]
-    data = read_regular(path, MAX_FILE)
-    if sha256(data) != row["sha256"]:
-        raise InputError(f"{path} is damaged: its checksum is not that of the table; get it again")
-    return read_params(data, path), len(row["classes"]), path
+    set_parameters(net, arrays, path)
