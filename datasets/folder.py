@@ -51,9 +51,8 @@ def load_folder(data_dir: Path) -> Dataset:
             raise InputError(f"{data_dir / other} lacks the class {lacking[0]!r}, {one} has it")
     splits = []
     for split, found in files.items():
-        images = read_images(
-            [path for name in classes for path in found[name]], f"decoding {data_dir / split}"
-        )
+        paths = [path for name in classes for path in found[name]]
+        images = read_images(paths, f"decoding {data_dir / split}")
         counts = [len(found[name]) for name in classes]
         splits.append(Split(images, np.repeat(np.arange(len(classes), dtype=np.int32), counts)))
     train, test = splits
@@ -97,9 +96,8 @@ def _class_files(folder: Path) -> dict[str, list[Path]]:
     for name in _entries(folder):
         if not os.path.isdir(folder / name):
             raise InputError(f"{folder / name} is in no class folder: move or remove it")
-        if any(
-            "\ud800" <= each <= "\udfff" for each in name
-        ):  # what os.listdir makes of such bytes
+        # Such characters stand for bytes that are not in UTF-8.
+        if any("\ud800" <= each <= "\udfff" for each in name):
             raise InputError(f"{folder}: the name {name!r} is not in UTF-8, as a class's must be")
         classes[name] = [folder / name / file for file in _entries(folder / name)]
         if not classes[name]:

@@ -54,7 +54,8 @@ def official_python_file(images: np.ndarray, labels: list[int]) -> bytes:
 
     rows, columns = (b"M" + struct.pack("<H", n) for n in pixels.shape)
     array = (
-        b"cnumpy.core.multiarray\n_reconstruct\nq\x01cnumpy\nndarray\nq\x02K\x00\x85U\x01b\x87Rq\x03"
+        b"cnumpy.core.multiarray\n_reconstruct\nq\x01"
+        b"cnumpy\nndarray\nq\x02K\x00\x85U\x01b\x87Rq\x03"
         b"(K\x01" + rows + columns + b"\x86cnumpy\ndtype\nq\x04U\x02u1K\x00K\x01\x87Rq\x05"
         b"(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"
         b"T" + struct.pack("<i", pixels.size) + pixels.tobytes() + b"tb"
