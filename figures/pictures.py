@@ -9,7 +9,7 @@ import matplotlib.figure as figures
 import numpy as np
 
 from datasets.preview import caption
-from figures.style import save
+from figures.style import new_figure, save
 
 _MAX_NAMED = 30  # classes whose names and counts can be read
 _MAX_IMAGES = 64
@@ -42,7 +42,7 @@ def draw_confusion(
     count, names = len(classes), [caption(name, _LONGEST) for name in classes]
     named = count <= _MAX_NAMED
     side = 2.5 + (0.55 * count if named else 8)
-    figure = figures.Figure(figsize=(side + 1, side), layout="constrained")
+    figure = new_figure(side + 1, side)
     axes = figure.subplots()
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     # Square roots make single mistakes visible, which are what one looks for.
@@ -101,8 +101,7 @@ def draw_predictions(
     count, bars = min(len(images), _MAX_IMAGES), min(len(classes), top)
     columns = min(count, 3)
     rows = -(-count // columns)
-    size = (4.2 * columns, (0.6 + 0.19 * bars) * rows + 0.2)
-    figure = figures.Figure(figsize=size, layout="constrained")
+    figure = new_figure(4.2 * columns, (0.6 + 0.19 * bars) * rows + 0.2)
     grid = figure.subplots(rows, 2 * columns, squeeze=False, width_ratios=[2, 3] * columns)
     for axes in grid.flat:
         axes.axis("off")

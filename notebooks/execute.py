@@ -3,7 +3,7 @@
     python notebooks/execute.py
 
 What depends on the machine or the moment is left out, so that a difference in git is one of
-content. `tests/test_notebook.py` runs the same, with fewer images, and keeps nothing.
+content. `tests/commands/test_notebook.py` runs the same, with fewer images, and keeps nothing.
 """
 
 from __future__ import annotations

@@ -31,7 +31,6 @@ from weights import pretrained
 MODEL = "densenet_bc40_k16"  # with the weights that are kept in ``pretrained/``
 DISTANCES = (1, 2, 4, 8)
 _BATCH, _BATCHES = 100, 25  # to take statistics anew: 0.9 ** 25 of the old ones is left
-_MAX_LAYERS = 8  # of a dense block, whose numbers can be read
 
 
 def readers(net: Any) -> Iterator[tuple[tuple[int, ...], list[Any]]]:
@@ -152,14 +151,13 @@ def draw(results: Mapping[str, Any], path: Path | None = None) -> figures.Figure
         picture = axes.imshow(100 * shares, cmap="cividis", vmin=0, vmax=100)
         layers = matrix.shape[1] - 1
         for (source, target), share in np.ndenumerate(shares):
-            if layers <= _MAX_LAYERS and source <= target:
+            if source <= target:
+                place = {"ha": "center", "va": "center", "fontsize": 8}
                 colour = "white" if share < 0.5 else "black"
-                text = f"{100 * share:.0f}"
-                axes.text(target, source, text, ha="center", va="center", color=colour, fontsize=8)
-        ticks = np.arange(0, layers, -(-layers // 8))
+                axes.text(target, source, f"{100 * share:.0f}", color=colour, **place)
         follower = "linear layer" if number == len(blocks) else "transition"
-        axes.set_xticks([*ticks, layers], [*(ticks + 1), "out"])
-        axes.set_yticks([*ticks, layers], ["input", *ticks[1:], layers])
+        axes.set_xticks(range(layers + 1), [*range(1, layers + 1), "out"])
+        axes.set_yticks(range(layers + 1), ["input", *range(1, layers + 1)])
         axes.set_title(f"dense block {number}; out: {follower}")
         axes.set_xlabel("target: layer of the block")
     row[0].set_ylabel("source: layer of the block")

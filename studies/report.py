@@ -16,37 +16,31 @@ from utils import read_regular, write_atomically
 
 PICTURE = "curves.png"
 _MAX_BYTES = 2**20
-# What a number depends on beside its recipe's name, and where ``config.json`` says it.
+# What a number depends on beside its recipe's name, where ``config.json`` says it, and how many
+# letters are enough to tell one from another.
 _FACTS = {
-    "epochs": ("config", "epochs"),
-    "training images": ("data", "train"),
-    "to choose the epoch": ("data", "val"),
-    "to test": ("data", "test"),
-    "images": ("data", "fingerprint"),
-    "arithmetic": ("precision",),
-    "processor": ("host", "processor"),
-    "threads": ("host", "threads"),
-    "commit": ("git", "commit"),
+    "epochs": ("config", "epochs", None),
+    "training images": ("data", "train", None),
+    "to choose the epoch": ("data", "val", None),
+    "to test": ("data", "test", None),
+    "images": ("data", "fingerprint", 8),
+    "arithmetic": ("precision", "", None),
+    "processor": ("host", "processor", None),
+    "threads": ("host", "threads", None),
+    "commit": ("git", "commit", 8),
 }
-_SHORT = ("images", "commit")  # eight letters say which
 
 
 def made_by(described: Sequence[Mapping[str, Any]]) -> str:
     """Return what numbers depend on, by the descriptions of all that they come from."""
     told = []
-    for label, path in _FACTS.items():
-        values = {_at(each, path) for each in described} - {""}
-        short = {value[:8] for value in values} if label in _SHORT else values
-        if values:
-            told.append(f"{label} {' or '.join(sorted(short))}")
+    for label, (part, name, letters) in _FACTS.items():
+        parts = [each.get(part) for each in described]
+        values = [each.get(name) if isinstance(each, Mapping) else each for each in parts]
+        short = sorted({str(value)[:letters] for value in values if value not in (None, "")})
+        if short:
+            told.append(f"{label} {' or '.join(short)}")
     return "; ".join(told)
-
-
-def _at(described: Any, path: Sequence[str]) -> str:
-    """Return a value within objects as text; nothing where it is not."""
-    for name in path:
-        described = described.get(name) if isinstance(described, Mapping) else None
-    return "" if described is None else str(described)
 
 
 @dataclass(frozen=True)

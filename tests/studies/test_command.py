@@ -11,6 +11,7 @@ from stub import MEASURED, NAME, entry, install, keep
 from studies import __main__ as command
 from studies import pace, report
 from studies.study import NAMES, ROOT, Measurement, get_study
+from training import step
 
 PAGE = "# Results\n\n{}words\n{}\n".format(*report.borders(NAME))
 
@@ -43,6 +44,19 @@ def test_the_listing_says_what_is_done_and_how_long_the_rest_takes(folder, capsy
     states = re.findall(r"^\| a-seed(\d) \| +([\w ]+?) \| +30 \|$", said, re.M)
     assert states == [("0", "done"), ("1", "1 of 2 epochs"), ("2", "missing")]
     assert "stub-measured: How much?\na measurement of a few minutes: missing" in said
+
+
+def test_a_runs_pace_is_that_of_its_own_steps(tmp_path, monkeypatch):
+    sizes, train_step = [], step.train_step
+
+    def watched(net, trainer, images, *others):
+        sizes.append(len(images))
+        return train_step(net, trainer, images, *others)
+
+    monkeypatch.setattr(step, "train_step", watched)
+    config = entry(tmp_path).config
+    assert pace.measure(config) > 0
+    assert set(sizes) == {config.batch_size}
 
 
 @pytest.mark.parametrize(
