@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -138,6 +139,19 @@ def test_a_dead_worker_ends_the_job_and_the_job_goes_on_from_its_checkpoint(tmp_
     assert "stopped by SIGTERM" in output
     lines = (run / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == list(range(1, len(lines) + 1))
+
+
+def test_a_job_goes_on_where_only_validation_is_left_of_an_epoch(tmp_path):
+    flags = ["--epochs", 1, "--run-dir", tmp_path, "--name", "run", "--checkpoint-minutes", 1e-9]
+    assert finish(start("--", *TRAIN, *flags))[0] == 0
+    end = tmp_path / "run" / "checkpoints" / "epoch-00001-step-000000"
+    once = (end / "net.params").read_bytes()
+    shutil.rmtree(end)
+
+    code, output = finish(start("--", TRAIN[0], "--resume", tmp_path / "run"))
+    assert code == 0, output
+    assert "from epoch-00000-step-000008" in output
+    assert (end / "net.params").read_bytes() == once
 
 
 def test_a_job_that_cannot_start_says_why_once(tmp_path):
