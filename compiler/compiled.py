@@ -10,6 +10,7 @@ import mxnet as mx
 from mxnet import autograd
 from mxnet.gluon import HybridBlock
 
+from .fold import fold
 from .fuse import fuse
 from .graph import Graph
 from .processor import ONEDNN
@@ -56,7 +57,7 @@ def hybridize(net, bfloat16=False, without=(), static_alloc=True, static_shape=T
 
     def hook(block):
         if isinstance(block, HybridBlock):
-            block._build_cache = _Builder(block, bfloat16, frozenset(without))
+            attach(block, bfloat16, frozenset(without))
 
     net.apply(hook)
 
@@ -66,6 +67,11 @@ def check_rules(without):
     unknown = sorted(set(without) - NAMES)
     if unknown:
         raise ValueError(f"unknown rule {unknown[0]!r}: there are {', '.join(sorted(NAMES))}")
+
+
+def attach(block, *settings):
+    """Have a hybridized block's graphs compiled; settings are those of `Compiled`."""
+    block._build_cache = _Builder(block, *settings)
 
 
 class _Builder:
@@ -101,16 +107,18 @@ class Compiled:
         Of `CachedOp`.
     bfloat16, without
         Of `hybridize`.
+    frozen : bool
+        Whether parameters stay as they are when the graph for inference is first run.
     """
 
-    def __init__(self, name, symbol, data, flags, bfloat16=False, without=()):
+    def __init__(self, name, symbol, data, flags, bfloat16=False, without=(), frozen=False):
         self.name, self.symbol = name, symbol
         self.names = symbol.list_inputs()
         self._data = [number for number, name in enumerate(self.names) if name in data]
         # MXNet does not learn through control flow whose memory is static.
         branches = any(node.branches for node in Graph.read(symbol).nodes)
         self._flags = [(k, v) for k, v in flags if not (branches and k.startswith("static"))]
-        self._settings = (bfloat16, without)
+        self._settings, self._frozen = (bfloat16, without), frozen
         self._plain = _cached_op(symbol, data, self._flags)
         self._graphs = collections.OrderedDict()  # by training and shapes of the data
         self._lock = threading.RLock()
@@ -138,7 +146,7 @@ class Compiled:
         """Return a `Running`, or None where the plain graph runs."""
         training, *kinds = key
         other = self._graphs.get((not training, *kinds))
-        if other and not other.differs:
+        if other and not (other.differs or self._frozen):
             return other
         if not all(type(array) is mx.nd.NDArray and compiles(array.context) for array in arrays):
             return None
@@ -150,7 +158,8 @@ class Compiled:
             rewriter = rewrite(plain, training, *self._settings, learnt)
             if not rewriter.taken:
                 return None
-            return Running(rewriter, shapes, self.names, self._data, self._flags)
+            frozen = self._frozen and not training
+            return Running(rewriter, shapes, self.names, self._data, self._flags, frozen)
         except Exception as error:  # whatever it is, Gluon's own graph is there to run
             if not self._warned:
                 self._warned = True
@@ -191,6 +200,8 @@ class Running:
         Which of them are no parameters.
     flags
         As of `Compiled`.
+    frozen : bool
+        Whether to `fold` the graph.
 
     Raises
     ------
@@ -198,27 +209,44 @@ class Running:
         If the graph does not return what the plain one does.
     """
 
-    def __init__(self, rewriter, shapes, names, data, flags):
-        symbol = rewriter.graph.write()
-        self._names = symbol.list_inputs()
-        self._constants = {name: row[1:] for name, row in rewriter.graph.constants.items()}
+    def __init__(self, rewriter, shapes, names, data, flags, frozen):
+        graph, data = rewriter.graph, [names[number] for number in data]
+        self._constants = {name: row[1:] for name, row in graph.constants.items()}
         shapes = {**shapes, **{name: shape for name, (shape, _) in self._constants.items()}}
-        found = symbol.infer_shape(**{name: shapes[name] for name in self._names})[1]
-        expected = [head.shape for head in rewriter.plain.heads]
+        once, self._folded = fold(graph, data) if frozen else (None, [])
+        self._once = once.write() if self._folded else None
+        if self._folded:
+            shapes.update(zip(self._folded, _shapes(self._once, shapes)))
+        symbol = graph.write()
+        self._names = symbol.list_inputs()
+        found, expected = _shapes(symbol, shapes), [head.shape for head in rewriter.plain.heads]
         if found != expected:
             raise ValueError(f"outputs of {found} where the plain graph has {expected}")
-        self._operator = _cached_op(symbol, [names[number] for number in data], flags)
+        self._operator = _cached_op(symbol, data, flags)
         self.differs = rewriter.differs
         self.trusted = [names.index(name) for name in rewriter.trusted]
-        self._made = {}  # constants by device
+        self._made = {}  # constants, and what is folded, by device
 
     def __call__(self, names, arrays):
         ctx = arrays[0].context
         if ctx not in self._made:
-            rows = self._constants.items()
-            self._made[ctx] = {n: mx.nd.full(shape, fill, ctx) for n, (shape, fill) in rows}
+            self._made[ctx] = self._make(dict(zip(names, arrays)), ctx)
         given = {**dict(zip(names, arrays)), **self._made[ctx]}
         return self._operator(*[given[name] for name in self._names])
+
+    def _make(self, given, ctx):
+        rows = self._constants.items()
+        made = {name: mx.nd.full(shape, fill, ctx) for name, (shape, fill) in rows}
+        if self._folded:
+            given = {**given, **made}
+            inputs = {name: given[name] for name in self._once.list_inputs()}
+            made.update(zip(self._folded, self._once.eval(ctx, **inputs)))
+        return made
+
+
+def _shapes(symbol, shapes):
+    """Return the shapes of a symbol's outputs."""
+    return symbol.infer_shape(**{name: shapes[name] for name in symbol.list_inputs()})[1]
 
 
 def _cached_op(symbol, data, flags):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mxnet as mx
 from mxnet.gluon import SymbolBlock
 
-from .compiled import compiles
+from .compiled import attach, compiles
 from .graph import Graph
 
 
@@ -13,10 +13,10 @@ def freeze(net, ctx):
     """Return what a net computes now, for inference alone and faster on a CPU.
 
     MXNet's oneDNN backend makes one operator of a convolution, its BatchNorm, an addition and ReLU.
-    The operator keeps weights of its own, so the net must not learn on. It is used where every
-    BatchNorm follows a convolution. In DenseNets, pre-activation ResNets and those that pool they
-    do not: DenseNets are faster as they are, and in GluonCV's pre-activation ResNets the operator
-    overwrites sums that are still to be read. Those, and all nets on a GPU, are returned unchanged.
+    It is used where every BatchNorm follows a convolution. In DenseNets, pre-activation ResNets and
+    those that pool they do not, and in GluonCV's pre-activation ResNets the operator overwrites
+    sums that are still to be read. Those are compiled, and what their graph computes of parameters
+    alone, such as padded weights, is computed once. On a GPU the net is returned unchanged.
 
     Parameters
     ----------
@@ -28,18 +28,21 @@ def freeze(net, ctx):
     Returns
     -------
     gluon.HybridBlock
-        Hybridized, unless it is `net`.
+        Hybridized, with parameters of its own, unless it is `net`.
     """
     if not all(map(compiles, ctx)):
         return net
     data = mx.sym.var("data", dtype="float32")
-    fused = net(data).get_backend_symbol("MKLDNN")
-    if any(node.op == "BatchNorm" for node in Graph.read(fused).nodes):
-        return net
-    frozen = SymbolBlock(fused, data)
+    plain = net(data)
+    fused = plain.get_backend_symbol("MKLDNN")
+    fits = not any(node.op == "BatchNorm" for node in Graph.read(fused).nodes)
+    frozen = SymbolBlock(fused if fits else plain, data)
     parameters = net.collect_params()
     mx.nd.waitall()  # or running statistics could be from before the last step
     for name, parameter in frozen.collect_params().items():
+        parameter.grad_req = "null"
         parameter._load_init(parameters[name].data(ctx[0]), ctx)
     frozen.hybridize(static_alloc=True, static_shape=True)
+    if not fits:
+        attach(frozen, False, frozenset(), True)
     return frozen

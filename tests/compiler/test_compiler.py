@@ -11,10 +11,11 @@ import sys
 import warnings
 from pathlib import Path
 
-from oracle import check, compiler, faults, observe  # isort: skip
+from oracle import check, compiler, faults, mx, observe  # isort: skip
 
 import numpy as np
 import pytest
+from mxnet import autograd
 from mxnet.gluon import nn
 from one_layer import Net, images, make
 from random_nets import KINDS, RandomNet
@@ -27,6 +28,37 @@ COMPILER = Path(str(compiler.__file__)).parent
 def test_random_nets_are_compiled_right(seed):
     inputs = RandomNet(seed).inputs
     assert check(lambda: RandomNet(seed), compiler.hybridize, inputs=inputs) == {}
+
+
+def test_random_nets_are_frozen_right():
+    for seed in range(24):
+        net = RandomNet(seed)
+        # MXNet's own foreach infers other numbers from one pass to the next.
+        if net.inputs == 1 and "foreach" not in [kind for kind, *_ in net.steps]:
+            check_frozen(net)
+
+
+def check_frozen(net):
+    net.initialize(mx.init.Xavier())
+    net.hybridize()
+    x = mx.nd.random.normal(shape=(3, 3, 16, 16))
+    with autograd.record():  # statistics that are not those of the start
+        loss = net(x).sum()
+    loss.backward()
+    expected, frozen = net(x).asnumpy(), compiler.freeze(net, [mx.cpu()])
+    for _ in range(2):
+        np.testing.assert_allclose(
+            frozen(x).asnumpy(), expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max()
+        )
+
+
+def test_what_is_random_stays_so_in_a_frozen_net():
+    def shifted(F, x):
+        return F.broadcast_add(x, F.random.normal(shape=(1, 12, 1, 1)))
+
+    frozen = compiler.freeze(make(after=shifted), [mx.cpu()])
+    first, second = (frozen(images()).asnumpy() for _ in range(2))
+    assert np.abs(first - second).max() > 0.1
 
 
 def test_the_random_nets_of_this_suite_have_every_kind_of_layer():

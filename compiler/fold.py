@@ -1,0 +1,52 @@
+"""What a graph computes of its parameters alone is computed once, where they no longer change."""
+
+from __future__ import annotations
+
+import re
+
+from .graph import Graph, Node
+
+# What gives other numbers each time.
+_RANDOM = re.compile("random|sample|shuffle|dropout|_npi_", re.IGNORECASE)
+
+
+def fold(graph, data):
+    """Take out of a graph what depends on no data.
+
+    Parameters
+    ----------
+    graph : Graph
+        For inference; it then reads results from variables.
+    data : collection of str
+        Inputs that are no parameters.
+
+    Returns
+    -------
+    Graph
+        Which computes those results.
+    list of str
+        The variables' names, in their order.
+    """
+    once, variables = Graph(graph.attrs), {}
+    nodes = graph.needed()
+    fixed = set()
+    for node in nodes:
+        apart = node.name in data or node.branches or _RANDOM.search(node.op)
+        if not apart and all(value.node in fixed for value in node.inputs):
+            fixed.add(node)
+            once.nodes.append(node)
+
+    def read(value):
+        if value.node not in fixed or value.node.op == "null":
+            return value
+        if value not in variables:
+            variables[value] = Node("null", f"folded{len(variables)}").outputs[0]
+        return variables[value]
+
+    for node in nodes:
+        if node not in fixed:
+            node.inputs = [read(value) for value in node.inputs]
+    graph.heads = [read(value) for value in graph.heads]
+    graph.nodes = [*(value.node for value in variables.values()), *nodes]
+    once.heads = list(variables)
+    return once, [value.node.name for value in variables.values()]
