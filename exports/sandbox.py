@@ -18,7 +18,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Callable
+from typing import Callable
 
 import numpy as np
 
@@ -36,15 +36,15 @@ _ROOT = Path(__file__).resolve().parents[1]
 _CHILD = "import sys; sys.path[0] = sys.argv[1]; from exports.sandbox import main; main()"
 
 
-def try_in_child(load: Callable[..., Loaded], *arguments: Any, source: object) -> None:
+def try_in_child(load: Callable[..., Loaded], *arguments: bytes | str, source: object) -> None:
     """Load an export in a child process and run it there, and raise unless that goes well.
 
     Parameters
     ----------
     load : callable
         At the top of a module; the child imports it and calls it with `arguments`.
-    *arguments
-        Contents of files, and what else it takes.
+    *arguments : bytes or str
+        Contents of files.
     source : object
         Where they come from, for the message.
 
@@ -54,8 +54,7 @@ def try_in_child(load: Callable[..., Loaded], *arguments: Any, source: object) -
         If it cannot be loaded or does not give a logit for each class, or if the child crashes or
         exceeds its memory or time.
     """
-    sizes = (len(each) for each in arguments if isinstance(each, bytes))
-    memory = MEMORY + MEMORY_PER_BYTE * sum(sizes)
+    memory = MEMORY + MEMORY_PER_BYTE * sum(map(len, arguments))
     place = (str(_ROOT), load.__module__, load.__name__, str(memory))
     try:
         child = subprocess.run(

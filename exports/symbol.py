@@ -77,12 +77,12 @@ def export_symbol(
     graph = symbol.tojson().encode()
     params = write_params(arrays)
     facts = describe(classes, normaliser, normalise, extra)
-    facts["sha256"] = _checksums(graph, params)
-    loaded = load_symbol(facts, read_graph(graph, folder), params, device_of(net))
+    model = to_json({**facts, "sha256": _checksums(graph, params)}, indent=1)
+    loaded = load_symbol(model, read_graph(graph, folder), params, device_of(net))
     check_agreement(f"the symbol for {folder}", loaded, net, normaliser)
     with one_line(f"cannot write {folder}"), contextlib.ExitStack() as files:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, data in zip(SYMBOL_FILES, (to_json(facts, indent=1), graph, params)):
+        for name, data in zip(SYMBOL_FILES, (model, graph, params)):
             file = files.enter_context(whole_file(folder / name))
             file.write(data)
             file.flush()  # a full disk is noticed before any of them is replaced
@@ -142,13 +142,13 @@ def _entry(entry: Any, end: int) -> list[int]:
     return [node, output, 0]
 
 
-def load_symbol(facts: Mapping[str, Any], graph: str, params: bytes, ctx: Any = None) -> Loaded:
+def load_symbol(model: bytes, graph: str, params: bytes, ctx: Any = None) -> Loaded:
     """Load an exported net.
 
     Parameters
     ----------
-    facts : mapping
-        What ``model.json`` holds.
+    model : bytes
+        Content of ``model.json``.
     graph : str
         What `read_graph` returned.
     params : bytes
@@ -161,7 +161,7 @@ def load_symbol(facts: Mapping[str, Any], graph: str, params: bytes, ctx: Any = 
     InputError
         If the files are not what `export_symbol` writes; MXNet raises errors of its own.
     """
-    ctx = ctx or mx.cpu()
+    ctx, facts = ctx or mx.cpu(), json.loads(model)
     classes, prepare = read_description(facts)
     arrays = read_params(params, "its parameter file")
     values = {name.partition(":")[2]: value for name, value in arrays.items()}
@@ -179,7 +179,7 @@ def load_symbol(facts: Mapping[str, Any], graph: str, params: bytes, ctx: Any = 
     def run(images: np.ndarray) -> np.ndarray:
         return net(mx.nd.array(prepare(images), ctx=ctx)).asnumpy()
 
-    return classes, dict(facts), run
+    return classes, facts, run
 
 
 def open_symbol(folder: Path, ctx: Any) -> Loaded:
@@ -198,16 +198,15 @@ def open_symbol(folder: Path, ctx: Any) -> Loaded:
         If a file cannot be read, is damaged or hostile, or was not written by `export_symbol`.
     """
     limits = (_MAX_JSON, _MAX_JSON, MAX_BYTES)
-    text, graph, params = (
+    model, graph, params = (
         read_regular(folder / name, limit) for name, limit in zip(SYMBOL_FILES, limits)
     )
     try:
-        facts = json.loads(text)
-        intact = facts["sha256"] == _checksums(graph, params)
+        intact = json.loads(model)["sha256"] == _checksums(graph, params)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{folder / SYMBOL_FILES[0]} is damaged: {error!r:.150}") from error
     if not intact:
         raise InputError(f"{folder} is damaged: its checksums are not those in {SYMBOL_FILES[0]}")
     nodes = read_graph(graph, folder)
-    try_in_child(load_symbol, facts, nodes, params, source=folder)
-    return load_symbol(facts, nodes, params, ctx)
+    try_in_child(load_symbol, model, nodes, params, source=folder)
+    return load_symbol(model, nodes, params, ctx)
