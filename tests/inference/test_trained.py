@@ -6,32 +6,25 @@ import hashlib
 
 import numpy as np
 import pytest
-from exported import train_run
 from test_old_checkpoints import write_old
-from tiny_train import tiny_shapes
 
 import models
 from inference.trained import open_weights
-from records.checkpoints import find, read_checkpoint
+from records.checkpoints import find
 from records.config import make_config
-from training import run
-from training.distributed import Workers
+from utils import LOG
 from weights.parameters import get_parameters
 from weights.params_file import write_params
 
 
-@pytest.fixture(scope="module")
-def source_run(tmp_path_factory):
-    return train_run(tmp_path_factory.mktemp("source"), "run", epochs=1)
-
-
 def taken(source, **settings):
-    """Return a net that has taken weights, as `build` gives it, and what was opened."""
-    config = make_config(dataset="shapes", batch_size=40, **settings)
+    """Return a net that has taken weights, and what was opened."""
+    config = make_config(dataset="shapes", **settings)
+    net = models.get_model(config.model, **config.model_options())
+    models.initialize(net, seed=7)
     given = open_weights(str(source), config)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "get_dataset", tiny_shapes)
-        return run.build(config, Workers("device"), given).net, given
+    given.load_into(net)
+    return net, given
 
 
 def assert_taken(net, arrays):
@@ -39,15 +32,17 @@ def assert_taken(net, arrays):
         np.testing.assert_array_equal(value, arrays[name], name)
 
 
-def test_a_checkpoint_of_a_run_is_a_source(source_run):
-    checkpoint = find(source_run)
+def test_a_checkpoint_of_a_run_is_a_source(finished_run):
+    checkpoint = find(finished_run)
     net, _ = taken(checkpoint.path / "net.params", model="resnet20_sd", depth=8)
-    assert_taken(net, read_checkpoint(checkpoint.path).arrays("net.params"))
+    assert_taken(net, checkpoint.arrays("net.params"))
 
 
-def test_a_net_with_more_to_it_takes_what_there_is(source_run, capsys):
-    taken(source_run, model="se_resnet20", depth=8)
-    assert "37 arrays taken, 0 left, 12 made anew (features.2.branch.4." in capsys.readouterr().out
+def test_a_net_with_more_to_it_takes_what_there_is(finished_run, caplog, monkeypatch):
+    monkeypatch.setattr(LOG, "propagate", True)
+    with caplog.at_level("INFO", "train"):
+        taken(finished_run, model="se_resnet20", depth=8)
+    assert "37 arrays taken, 0 left, 12 made anew (features.2.branch.4." in caplog.text
 
 
 def test_weights_of_gluoncv_are_found_where_it_keeps_them(tmp_path, monkeypatch):
@@ -57,9 +52,9 @@ def test_weights_of_gluoncv_are_found_where_it_keeps_them(tmp_path, monkeypatch)
     net = models.get_model(name)
     models.initialize(net, seed=5)
     path.mkdir()
-    net.save_parameters(str(path / "saved.params"))
-    digest = hashlib.sha1((path / "saved.params").read_bytes()).hexdigest()
-    (path / "saved.params").rename(path / f"{name}-{digest[:8]}.params")
+    content = write_params(get_parameters(net))
+    digest = hashlib.sha1(content).hexdigest()
+    (path / f"{name}-{digest[:8]}.params").write_bytes(content)
     monkeypatch.setitem(model_store._model_sha1, name, digest)
     monkeypatch.setenv("MXNET_HOME", str(tmp_path))
     found, given = taken(name, model=name)
