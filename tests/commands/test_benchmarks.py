@@ -1,9 +1,10 @@
-"""`benchmarks/race.py` as a user runs it; how fast anything is, is no test's business."""
+"""`benchmarks/` as a user runs them; how fast anything is, is no test's business."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 import pytest
 import race
+from torture import LostError, Torture
 
 
 def test_a_model_is_measured_in_training_and_inference(tmp_path, capsys):
@@ -53,3 +55,18 @@ def test_output_that_nobody_reads_ends_it_quietly():
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_nothing_is_lost_under_torture(tmp_path):
+    """A short, seeded part of `benchmarks/torture.py`; a few hundred rounds are run by hand."""
+    torture = Torture(tmp_path, seed=3, report=lambda line: None, epochs=2)
+    torture.hit("kill while writing")
+    torture.hit("full disk", "truncated")
+    torture.finish()
+    assert torture.finished >= 1
+
+    # And the torturer would notice.
+    shutil.copytree(tmp_path / "calm", torture.run)
+    torture.expected_files = {**torture.expected_files, "net.params": b"other weights"}
+    with pytest.raises(LostError, match="differs"):
+        torture.compare()
