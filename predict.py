@@ -19,7 +19,7 @@ import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 
@@ -96,56 +96,36 @@ def load_images(files: Sequence[str]) -> list[np.ndarray | InputError]:
         return list(pool.map(load, files))
 
 
-def bars(probabilities: np.ndarray, classes: Sequence[str], unicode: bool = True) -> list[str]:
+def bars(probabilities: Mapping[str, float], unicode: bool = True) -> list[str]:
     """Return a line for each class, the most probable first: its name, a bar and percent.
 
     Parameters
     ----------
-    probabilities : numpy.ndarray
-        (classes,).
-    classes : sequence of str
-        Class names.
+    probabilities : mapping of str to float
+        By class.
     unicode : bool
         Whether the terminal shows block characters.
     """
-    width = max(map(len, classes))
+    width = max(len(printable(name)) for name in probabilities)
     lines = []
-    for i in np.argsort(-probabilities, kind="stable"):
-        eighths = round(float(probabilities[i]) * _BAR * 8)
+    for name, probability in sorted(probabilities.items(), key=lambda item: -item[1]):
+        eighths = round(probability * _BAR * 8)
         bar = "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
         if not unicode:
             bar = "#" * round(eighths / 8)
-        lines.append(f"  {classes[i]:{width}} {100 * probabilities[i]:6.2f} % {bar}".rstrip())
+        lines.append(f"  {printable(name):{width}} {100 * probability:6.2f} % {bar}".rstrip())
     return lines
 
 
-def report(
-    files: Sequence[str], probabilities: np.ndarray, classes: Sequence[str], top: int
-) -> None:
+def report(images: Sequence[Mapping[str, Any]], top: int) -> None:
     """Print what is on each image: bars on a terminal, else a line ``file: class percent``."""
     encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
-    classes = [printable(name) for name in classes]
-    for file, each in zip(map(printable, files), probabilities):
-        best = int(each.argmax())
+    for image in images:
+        file, label = printable(image["file"]), image["label"]
         if sys.stdout.isatty():
-            print(file, *bars(each, classes, encoding.startswith("utf"))[:top], sep="\n")
+            print(file, *bars(image["probabilities"], encoding.startswith("utf"))[:top], sep="\n")
         else:
-            print(f"{file}: {classes[best]} {100 * each[best]:.2f} %")
-
-
-def to_json(
-    model: str, files: Sequence[str], probabilities: np.ndarray, classes: Sequence[str]
-) -> dict[str, Any]:
-    """Return the same in a form that JSON can hold; probabilities are fractions."""
-    images = [
-        {
-            "file": file,
-            "label": classes[int(each.argmax())],
-            "probabilities": dict(zip(classes, each.tolist())),
-        }
-        for file, each in zip(files, probabilities)
-    ]
-    return {"model": model, "classes": list(classes), "images": images}
+            print(f"{file}: {printable(label)} {100 * image['probabilities'][label]:.2f} %")
 
 
 def answer_kaggle(classifier: Classifier, data_dir: Path, path: Path, flip: bool) -> int:
@@ -223,16 +203,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     images = np.stack([loaded[file] for file in files])
     classifier = open_classifier(arguments.model, arguments.ctx)
-    probabilities = classifier.probabilities(images, arguments.flip)
+    probabilities, classes = classifier.probabilities(images, arguments.flip), classifier.classes
+    labelled = [
+        {
+            "file": file,
+            "label": classes[int(each.argmax())],
+            "probabilities": dict(zip(classes, each.tolist())),
+        }
+        for file, each in zip(files, probabilities)
+    ]
     if arguments.json:
-        print(json.dumps(to_json(arguments.model, files, probabilities, classifier.classes)))
+        print(json.dumps({"model": arguments.model, "classes": classes, "images": labelled}))
     else:
-        report(files, probabilities, classifier.classes, arguments.top)
+        report(labelled, arguments.top)
     if arguments.plot:
         from figures.pictures import draw_predictions
 
-        names, top = classifier.classes, arguments.top
-        draw_predictions(images, files, probabilities, names, arguments.plot, top)
+        draw_predictions(images, files, probabilities, classes, arguments.plot, arguments.top)
     return 2 if len(files) < len(found) else 0
 
 

@@ -79,7 +79,7 @@ def load_trained(source: str | Path, ctx: Sequence[Any] | None = None) -> Traine
     file = path.name if path.suffix == ".params" else "best.params"
     folder = path.parent if path.suffix == ".params" else path
     if (path / "config.json").is_file():
-        trained = _from_checkpoint(find(path), file, path, ctx)
+        trained = _from_checkpoint(find(path), "best.params", path, ctx)
     elif (folder / "manifest.json").is_file():
         trained = _from_checkpoint(read_checkpoint(folder), file, folder.absolute().parents[1], ctx)
     elif str(source) in pretrained.names():

@@ -143,13 +143,13 @@ def test_stdin_keeps_its_place_among_files(onnx, images, capsys, monkeypatch):
 
 
 def test_bars_show_probabilities_most_probable_first():
-    lines = predict.bars(np.array([0.25, 0.75, 0.0]), ["cat", "horse", "dog"])
+    lines = predict.bars({"cat": 0.25, "horse": 0.75, "dog": 0.0})
     assert lines == [
         "  horse  75.00 % " + "█" * 22 + "▌",
         "  cat    25.00 % " + "█" * 7 + "▌",
         "  dog     0.00 %",
     ]
-    assert "#" * 22 in predict.bars(np.array([0.25, 0.75]), ["a", "b"], unicode=False)[0]
+    assert "#" * 22 in predict.bars({"a": 0.25, "b": 0.75}, unicode=False)[0]
 
 
 def test_a_terminal_gets_bars(onnx, images, capsys, monkeypatch):
