@@ -33,6 +33,8 @@ _FACTS = {
 
 def made_by(described: Sequence[Mapping[str, Any]]) -> str:
     """Return what numbers depend on, by the descriptions of all that they come from."""
+    # A run that was stopped may have gone on by another commit, or on another processor.
+    described = [part for each in described for part in (each, *each.get("resumed", []))]
     told = []
     for label, (part, name, letters) in _FACTS.items():
         parts = [each.get(part) for each in described]
