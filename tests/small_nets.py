@@ -65,15 +65,3 @@ def backward(net, n=4, step=0):
     return logits.asnumpy(), {
         name: p.grad().asnumpy() for name, p in parameters.items() if p.grad_req != "null"
     }
-
-
-def statistics(net):
-    """Return the running statistics by name."""
-    parameters = net._collect_params_with_prefix().items()
-    return {name: p.data().asnumpy() for name, p in parameters if "running" in name}
-
-
-def relative(a, b):
-    """Distance of the arrays of a from those of b, all taken together, relative to b's size."""
-    distance = sum(np.sum((a[name] - b[name]) ** 2) for name in b)
-    return float(np.sqrt(distance / sum(np.sum(array**2) for array in b.values())))

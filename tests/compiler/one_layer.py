@@ -23,9 +23,12 @@ class Net(nn.HybridBlock):
         return self.after(F, F.relu(self.norm(self.conv(x))))
 
 
-def make(width=12, after=lambda F, x: x, form=compiler.hybridize):
+gluons = nn.HybridBlock.hybridize
+
+
+def make(after=lambda F, x: x, form=compiler.hybridize, net=None):
     mx.random.seed(1)
-    net = Net(width, after)
+    net = net or Net(after=after)
     net.initialize()
     form(net)
     return net

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from mxnet import autograd
 from mxnet.gluon import nn
-from one_layer import Net, images, make
+from one_layer import Net, gluons, images, make
 from random_nets import KINDS, RandomNet
 
 HERE = Path(__file__).parent
@@ -103,7 +103,7 @@ def test_a_shape_that_depends_on_numbers_is_told_once_and_runs_as_gluon_has_it()
     def chosen(F, x):
         return F.contrib.boolean_mask(x, F.mean(x, axis=(1, 2, 3)) > 0)
 
-    net, plain = make(after=chosen), make(after=chosen, form=lambda net: net.hybridize())
+    net, plain = make(after=chosen), make(after=chosen, form=gluons)
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         for size in (8, 8, 9):
@@ -121,7 +121,7 @@ def test_any_fault_of_a_rule_is_told_and_the_net_runs(monkeypatch):
     net = make()
     with pytest.warns(RuntimeWarning, match=r"relu .*relu0: 'nothing of the kind'"):
         found = net(images())
-    plain = make(form=lambda net: net.hybridize())
+    plain = make(form=gluons)
     np.testing.assert_allclose(found.asnumpy(), plain(images()).asnumpy(), rtol=1e-4, atol=1e-5)
 
 
@@ -133,24 +133,18 @@ def test_what_is_not_float32_runs_as_it_is():
     assert faults(compiled, plain, 1e-9) == {}
 
 
-def test_without_onednn_the_plain_graph_runs():
-    code = """
-import oracle as o, random_nets as r
-make = lambda: r.RandomNet(0)
-assert o.faults(o.observe(make, 0, form=o.compiler.hybridize), o.observe(make, 0, "float64")) == {}
-"""
-    environment = {**os.environ, "MXNET_MKLDNN_ENABLED": "0", "PYTHONPATH": str(HERE)}
-    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
-
-
-def test_with_the_instructions_of_a_laptop_blocks_are_of_eight():
-    code = """
+@pytest.mark.parametrize(
+    ("setting", "block"),
+    [({"MXNET_MKLDNN_ENABLED": "0"}, compiler.channels.BLOCK), ({"DNNL_MAX_CPU_ISA": "AVX2"}, 8)],
+)
+def test_without_onednn_and_with_the_instructions_of_a_laptop_nets_are_right(setting, block):
+    code = f"""
 import random_nets as r
-assert r.compiler.channels.BLOCK == 8
+assert r.compiler.channels.BLOCK == {block}
 for seed in (0, 4, 5):
-    assert r.check(lambda: r.RandomNet(seed), r.compiler.hybridize) == {}
+    assert r.check(lambda: r.RandomNet(seed), r.compiler.hybridize) == {{}}
 """
-    environment = {**os.environ, "DNNL_MAX_CPU_ISA": "AVX2", "PYTHONPATH": str(HERE)}
+    environment = {**os.environ, **setting, "PYTHONPATH": str(HERE)}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 
 
