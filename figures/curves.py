@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any, Sequence
 
 import matplotlib.figure as figures
+import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from datasets.preview import caption
 from errors import InputError
-from figures.style import curve_style, new_figure, save
+from figures.style import curve_style, draw_band, new_figure, save
 from utils import read_regular
 
 SPLITS = {"train": ("training", 1.0), "val": ("validation", 2.4)}  # names, widths of their curves
@@ -61,10 +63,45 @@ def read_history(run_dir: str | Path) -> list[dict[str, Any]]:
     return history
 
 
+def draw_splits(
+    axes: Any, histories: Sequence[list[dict[str, Any]]], key: str, **look: Any
+) -> dict[str, Line2D]:
+    """Draw training, thin, and validation, thick, of runs: their mean, in a band.
+
+    Only epochs that every history has come to are drawn; ``acc`` as an error in percent. Returns a
+    sample of each kind of curve that is drawn, by its name, for a legend.
+    """
+    drawn = {}
+    for split, (kind, width) in SPLITS.items():
+        name = f"{split}_{key}"
+        curves = [
+            {
+                line["epoch"]: 100 * (1 - line[name]) if key == "acc" else line[name]
+                for line in history
+                if math.isfinite(line.get(name, math.nan))
+            }
+            for history in histories
+        ]
+        epochs = sorted(set.intersection(*map(set, curves)))
+        if epochs:
+            values = np.array([[curve[epoch] for epoch in epochs] for curve in curves])
+            draw_band(axes, epochs, values.mean(axis=0), values, linewidth=width, **look)
+            drawn[kind] = Line2D([], [], color="gray", linewidth=width, label=kind)
+    return drawn
+
+
+def finish(axes: Any, title: str) -> None:
+    """Give axes whose curves run over epochs their title, whole epochs and a grid."""
+    axes.set_title(title)
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+
+
 def plot_curves(run_dirs: Sequence[str | Path], out: str | Path | None = None) -> figures.Figure:
     """Draw loss, error and learning rate of runs side by side.
 
-    A run has one colour and one line style; training is thin, validation thick.
+    A run has one colour and one line style.
 
     Parameters
     ----------
@@ -84,28 +121,16 @@ def plot_curves(run_dirs: Sequence[str | Path], out: str | Path | None = None) -
     """
     figure = new_figure(12, 4.2)
     loss, error, lr = figure.subplots(1, 3)
-    drawn: dict[str, Line2D] = {}  # a sample of each split's curves
+    drawn: dict[str, Line2D] = {}
     for number, run_dir in enumerate(run_dirs):
         history, name = read_history(run_dir), caption(Path(run_dir).resolve().name, _LONGEST)
-        look = {**curve_style(number), "marker": "o" if len(history) == 1 else ""}
-        for axes, key, percent in ((loss, "loss", False), (error, "acc", True)):
-            for split, (label, width) in SPLITS.items():
-                points = [
-                    (line["epoch"], 100 * (1 - line[f"{split}_{key}"]) if percent else value)
-                    for line in history
-                    for value in [line.get(f"{split}_{key}")]
-                    if value is not None
-                ]
-                if points:
-                    axes.plot(*zip(*points), linewidth=width, **look)
-                    drawn[label] = Line2D([], [], color="gray", linewidth=width, label=label)
-        epochs = [line["epoch"] for line in history]
-        lr.plot(epochs, [line["lr"] for line in history], label=name, linewidth=1.6, **look)
+        for axes, key in ((loss, "loss"), (error, "acc")):
+            drawn.update(draw_splits(axes, [history], key, **curve_style(number)))
+        rates = np.array([[line["lr"] for line in history]])
+        look = {"label": name, "linewidth": 1.6, **curve_style(number)}
+        draw_band(lr, [line["epoch"] for line in history], rates[0], rates, **look)
     for axes, title in ((loss, "loss, on a log scale"), (error, "error, %"), (lr, "learning rate")):
-        axes.set_title(title)
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
+        finish(axes, title)
     # A net whose BatchNorm statistics still lag may begin with a loss ten times all others.
     loss.set_yscale("log")
     loss.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -1,11 +1,12 @@
-"""What all pictures share: colours, line styles, sizes, and how they are saved."""
+"""What all pictures share: colours, line styles, sizes, bands, and how they are saved."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Sequence
 
 import matplotlib.figure as figures
+import numpy as np
 
 from utils import write_picture
 
@@ -21,6 +22,19 @@ def curve_style(number: int) -> dict[str, Any]:
         "color": COLOURS[number % len(COLOURS)],
         "linestyle": STYLES[number % len(STYLES)],
     }
+
+
+def draw_band(
+    axes: Any, places: Sequence[float], middle: np.ndarray, curves: np.ndarray, **look: Any
+) -> None:
+    """Draw the middle of curves, (places,), in a band over all of them, (curves, places).
+
+    One curve has no band. One place gets a mark, since it makes no line.
+    """
+    axes.plot(places, middle, marker="o" if len(places) == 1 else "", **look)
+    if len(curves) > 1:
+        band = {"color": look["color"], "alpha": 0.2, "linewidth": 0}
+        axes.fill_between(places, curves.min(axis=0), curves.max(axis=0), **band)
 
 
 def new_figure(width: float, height: float) -> figures.Figure:

@@ -18,7 +18,6 @@ if __name__ == "__main__":
 import csv
 import io
 import json
-import math
 import os
 import statistics
 import sys
@@ -27,12 +26,10 @@ from pathlib import Path
 from typing import Any, Mapping, Sequence
 
 import matplotlib.figure as figures
-import numpy as np
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from datasets.preview import caption
-from figures.curves import SPLITS, read_history
+from figures.curves import draw_splits, finish, read_history
 from figures.style import curve_style, new_figure, save
 from records.config import Config
 from records.recipes import OWN
@@ -214,47 +211,20 @@ def plot(rows: Sequence[Row], out: str | Path | None = None) -> figures.Figure:
     """
     figure = new_figure(9, 5)
     axes = figure.subplots()
-    drawn: dict[str, Line2D] = {}  # a sample of each split's curves
+    drawn: dict[str, Line2D] = {}
     for number, row in enumerate(rows):
         runs = list((row.finished or row.unfinished).values())
         name = caption(f"{row.model} {row.settings}".strip(), _LONGEST)
         state = f"{len(runs)} seed{'s' * (len(runs) > 1)}{'' if row.finished else ', running'}"
-        label = f"{name} ({state})"
-        for split, (kind, width) in SPLITS.items():
-            epochs, errors = _errors(runs, f"{split}_acc")
-            if not epochs:
-                continue
-            look = curve_style(number)
-            look["marker"] = "o" if len(epochs) == 1 else ""  # one point makes no line
-            axes.plot(epochs, errors.mean(axis=0), label=label, linewidth=width, **look)
-            if len(runs) > 1:
-                band = {"color": look["color"], "alpha": 0.2, "linewidth": 0}
-                axes.fill_between(epochs, errors.min(axis=0), errors.max(axis=0), **band)
-            drawn[kind] = Line2D([], [], color="gray", linewidth=width, label=kind)
+        look = {"label": f"{name} ({state})", **curve_style(number)}
+        drawn.update(draw_splits(axes, [run.history for run in runs], "acc", **look))
     if not axes.lines:
         raise InputError("these runs have no epoch yet: there is nothing to plot")
-    axes.set_xlabel("epoch")
     axes.set_ylabel("error, %")
-    axes.set_title("mean over seeds; bands from the least to the largest error")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(alpha=0.3)
+    finish(axes, "mean over seeds; bands from the least to the largest error")
     named = {str(line.get_label()): line for line in axes.lines}  # the thick one of each row
     axes.legend(handles=[*named.values(), *drawn.values()])
     return save(figure, out)
-
-
-def _errors(runs: Sequence[RunFacts], name: str) -> tuple[list[int], np.ndarray]:
-    """Return the epochs that every run has come to, and its errors there: (runs, epochs), %."""
-    curves = [
-        {
-            line["epoch"]: 100 * (1 - line[name])
-            for line in run.history
-            if math.isfinite(line.get(name, math.nan))
-        }
-        for run in runs
-    ]
-    epochs = sorted(set.intersection(*map(set, curves)))
-    return epochs, np.array([[curve[epoch] for epoch in epochs] for curve in curves])
 
 
 @command_line

@@ -32,24 +32,23 @@ ALIASES = {
 _GATES = 1603
 
 
-def _registry():
-    """Map a name to (constructor, its options, published C10+ error in percent or None)."""
-    table = {}
-    for constructor, variants in (
-        (_densenet.densenet, _densenet.VARIANTS),
-        (_resnet.resnet, _resnet.VARIANTS),
-    ):
-        for name, (options, error) in variants.items():
-            table[name] = (constructor, options, error)
-    for name, (constructor, options, _) in list(table.items()):
-        options = {**options, "squeeze_excitation": True}
-        table[f"se_{name}"] = (constructor, options, SE_ERRORS.get(name))
-    return table
-
-
+# By its constructor, each family's nets and names.
+_FAMILIES: dict[Any, tuple[type, dict[str, Any]]] = {
+    _densenet.densenet: (_densenet.DenseNet, _densenet.VARIANTS),
+    _resnet.resnet: (_resnet.ResNet, _resnet.VARIANTS),
+}
 # Squeeze-and-excitation's C10+ errors, from secondary copies of that paper.
 SE_ERRORS = {"resnet110": 5.21, "resnet164": 4.39}
-REGISTRY = _registry()
+# By name: constructor, its options, published C10+ error in percent or None.
+REGISTRY = {
+    name: (constructor, options, error)
+    for constructor, (_, variants) in _FAMILIES.items()
+    for name, (options, error) in variants.items()
+}
+REGISTRY.update(
+    (f"se_{name}", (constructor, {**options, "squeeze_excitation": True}, SE_ERRORS.get(name)))
+    for name, (constructor, options, _) in list(REGISTRY.items())
+)
 
 
 def _gluoncv_names():
@@ -75,17 +74,11 @@ def list_models(pattern="*", pretrained=False):
     return [name for name in names if name in kept]
 
 
-_FAMILIES: dict[Any, type] = {
-    _densenet.densenet: _densenet.DenseNet,
-    _resnet.resnet: _resnet.ResNet,
-}
-
-
 def _option_names(constructor):
     """Return the options of a family: its constructor's, and those its nets have a default for."""
     parameters = [*inspect.signature(constructor).parameters.values()]
     names = {each.name for each in parameters if each.kind != each.VAR_KEYWORD}
-    for kind in _FAMILIES[constructor].__mro__:
+    for kind in _FAMILIES[constructor][0].__mro__:
         parameters = inspect.signature(kind.__init__).parameters.values()
         names.update(each.name for each in parameters if each.default is not each.empty)
     return names
@@ -93,13 +86,13 @@ def _option_names(constructor):
 
 def _check_options(name, constructor, options):
     """Refuse options that the family of a name does not have."""
-    known = _option_names(constructor)
+    (family, _), known = _FAMILIES[constructor], _option_names(constructor)
     for option in sorted(options.keys() - known):
-        others = [net for other, net in _FAMILIES.items() if option in _option_names(other)]
+        others = [net for other, (net, _) in _FAMILIES.items() if option in _option_names(other)]
         hint = nearest(option, known) or f" its options are {', '.join(sorted(known))}"
         if others:
             hint = f" that is an option of a {others[0].__name__}"
-        raise InputError(f"{name} is a {_FAMILIES[constructor].__name__}, without {option}:{hint}")
+        raise InputError(f"{name} is a {family.__name__}, without {option}:{hint}")
 
 
 def get_model(name, classes=10, pretrained=False, **options):

@@ -18,7 +18,7 @@ from mxnet.gluon import nn
 
 import models
 from datasets import Dataset, get_dataset
-from figures.style import curve_style, new_figure, save
+from figures.style import curve_style, draw_band, new_figure, save
 from models.layers import BNReLU, conv, dense
 from models.resnet import group_layers
 from studies.study import Measurement
@@ -155,10 +155,8 @@ def draw(results: Mapping[str, Any], path: Path | None = None) -> figures.Figure
         for number, kind in enumerate(KINDS):
             curves = np.array(results["gradients"][f"{kind}, {depth}"])[:, 1:]
             places = np.linspace(0, 100, curves.shape[1])
-            look = curve_style(number)
-            axes.plot(places, np.exp(np.log(curves).mean(axis=0)), label=kind, linewidth=2, **look)
-            band = {"color": look["color"], "alpha": 0.2, "linewidth": 0}
-            axes.fill_between(places, curves.min(axis=0), curves.max(axis=0), **band)
+            look = {"label": kind, "linewidth": 2, **curve_style(number)}
+            draw_band(axes, places, np.exp(np.log(curves).mean(axis=0)), curves, **look)
         axes.set_title(f"{depth} layers")
         axes.set_yscale("log")
         axes.set_xlabel("convolution, % of the way to the last")
