@@ -12,16 +12,16 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from oracle import compiler, mx  # isort: skip
 
 from runtime import gluoncv
 
 import numpy as np
 from mxnet import autograd
-from oracle import compiler, mx
+
+HERE = Path(__file__).parent
 
 # By the shape of an input without its batch: one net of each kind.
 _KINDS = {
@@ -101,22 +101,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("nets", nargs="*", default=list(NETS), metavar="NET")
     parser.add_argument("--training", action="store_true")
-    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.here:
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always", RuntimeWarning)
-            found = difference(arguments.nets[0], arguments.training)
-        left = [str(w.message) for w in said if "not compiled" in str(w.message)]
-        print(f"{found:.1e}", *left[:1])
-        return
+    code = "import sys, zoo; print(f'{zoo.difference(sys.argv[1], len(sys.argv) > 2):.1e}')"
     for name in arguments.nets:
-        flags = ["--here", *["--training"] * arguments.training]
-        done = subprocess.run(
-            [sys.executable, __file__, name, *flags], capture_output=True, text=True
-        )
-        said = (done.stdout if done.returncode == 0 else done.stderr).strip()
-        print(f"{name:42} {(said.splitlines() or [done.returncode])[-1]}", flush=True)
+        command = [sys.executable, "-c", code, name, *["--training"] * arguments.training]
+        done = subprocess.run(command, cwd=HERE, stdout=subprocess.PIPE, text=True)
+        print(f"{name:42} {done.stdout.strip() or done.returncode}", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-
 from runtime import mx
 
 import numpy as np
@@ -46,43 +43,25 @@ def test_draws_are_a_function_of_seed_and_step():
     assert draw_gates(get_model("resnet20"), 1, 5).all()
 
 
-def operators(net, gates, n=2):
-    """Count the convolutions that MXNet's profiler sees in one training step."""
-    mx.profiler.set_config(
-        profile_imperative=True,
-        aggregate_stats=True,
-        filename=os.path.join(tempfile.mkdtemp(), "profile.json"),
-    )
-    net.gates = np.array(gates)
-    x, y = images(n)
-    counts = []
-    for profiled in (False, True):
-        if profiled:
-            mx.nd.waitall()
-            mx.profiler.dumps(reset=True)
-            mx.profiler.set_state("run")
-        with autograd.record():
-            loss = gluon.loss.SoftmaxCrossEntropyLoss()(net(x), y)
-        loss.backward()
-        mx.nd.waitall()
+@pytest.mark.parametrize(("gates", "convolutions"), [([1] * 6, 13), ([1, 0, 1, 0, 0, 1], 7)])
+def test_a_dropped_branch_runs_no_operator_forward_or_backward(gates, convolutions, tmp_path):
+    net = build("resnet20_sd", hybrid=False, depth=14)
+    backward(net, 2, gates=gates)
+    file = str(tmp_path / "profile.json")
+    mx.profiler.set_config(profile_imperative=True, aggregate_stats=True, filename=file)
+    mx.profiler.dumps(reset=True)
+    mx.profiler.set_state("run")
+    backward(net, 2, gates=gates)
     mx.profiler.set_state("stop")
-    for line in mx.profiler.dumps(reset=True).splitlines():
-        if line.startswith(("Convolution ", "_backward_Convolution ")):
-            counts.append(int(line.split()[1]))
-    return counts
-
-
-def test_a_dropped_branch_runs_no_operator_forward_or_backward():
-    alive = operators(build("resnet20_sd", hybrid=False, depth=14), [1] * 6)
-    dropped = operators(build("resnet20_sd", hybrid=False, depth=14), [1, 0, 1, 0, 0, 1])
-    assert alive == [13, 13]
-    assert dropped == [7, 7]  # each branch has two convolutions
+    lines = [line.split() for line in mx.profiler.dumps(reset=True).splitlines()]
+    counts = {line[0]: int(line[1]) for line in lines if line and "Convolution" in line[0]}
+    # Two in each branch, and the first.
+    assert counts == {"Convolution": convolutions, "_backward_Convolution": convolutions}
 
 
 def test_gradients_are_those_of_a_net_built_without_the_dropped_blocks():
     net = build("resnet20_sd", depth=20)
     gates = [True, False, True, True, False, True, True, True, False]
-    net.gates = np.array(gates)
     short = get_model("resnet20", depth=20)
     # The second and third blocks of a group keep the shape, so a net without them exists.
     kept = [block for block, alive in zip(short.features[2:], gates) if alive]
@@ -94,18 +73,10 @@ def test_gradients_are_those_of_a_net_built_without_the_dropped_blocks():
     for name, parameter in short._collect_params_with_prefix().items():
         if parameter._data is not None:
             parameter.set_data(whole[name].data())
-    x, y = images(4)
-    losses = []
-    for model in (net, small):
-        with autograd.record():
-            loss = gluon.loss.SoftmaxCrossEntropyLoss()(model(x), y)
-        loss.backward()
-        losses.append(loss.asnumpy())
-    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5, atol=1e-5)
-    for name, parameter in short._collect_params_with_prefix().items():
-        if parameter.grad_req == "null":
-            continue
-        gradient = whole[name].grad().asnumpy()
+    found, expected = backward(net, gates=gates), backward(small)
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5, atol=1e-5)
+    for name, gradient in found[1].items():
+        parameter = short._collect_params_with_prefix()[name]
         if parameter._data is None:
             assert (gradient == 0).all(), name
         else:
@@ -117,14 +88,10 @@ def test_dropped_weights_take_their_momentum_and_decay_step():
     settings = {"learning_rate": 0.1, "momentum": 0.9, "wd": 0.01}
     trainer = gluon.Trainer(net.collect_params(), "sgd", settings)
     weight = net.features[3].branch[0].weight
-    x, y = images(4)
     history = [weight.data().asnumpy()]
     for gates in ([1, 1, 1], [1, 0, 1]):
-        net.gates = np.array(gates)
-        with autograd.record():
-            loss = gluon.loss.SoftmaxCrossEntropyLoss()(net(x), y)
-        loss.backward()
-        trainer.step(4)  # raises where a gradient is stale
+        backward(net, gates=gates)
+        trainer.step(1)  # raises where a gradient is stale
         history.append(weight.data().asnumpy())
     start, first, second = history
     momentum = first - start
@@ -139,10 +106,7 @@ def test_gradients_of_several_passes_add_up_whichever_blocks_each_drops():
         net.collect_params().setattr("grad_req", request)
         net.collect_params().zero_grad()
         for gates in passes:
-            net.gates = np.array(gates)
-            with autograd.record():
-                loss = net(images(4)[0]).sum()
-            loss.backward()
+            backward(net, gates=gates)
         found.append(weight.grad().asnumpy())
     assert np.abs(found[0]).max() > 0
     np.testing.assert_allclose(found[1], found[0], rtol=1e-3, atol=1e-5)
