@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Mapping, Sequence
@@ -45,54 +44,44 @@ def made_by(described: Sequence[Mapping[str, Any]]) -> str:
     return "; ".join(told)
 
 
-@dataclass(frozen=True)
-class Answer:
-    """A Markdown table; how many runs it is of; their descriptions; what draws it to a path."""
-
-    table: str
-    state: str
-    described: list[dict[str, Any]]
-    draw: Callable[[Path], object]
-
-
-def answer(name: str) -> Answer:
+def answer(name: str) -> tuple[str, Callable[[Path], object]]:
     """Read what a study has found so far.
+
+    Returns
+    -------
+    text : str
+        The study's part of the page: command, table, picture, what the numbers depend on.
+    draw : callable
+        Given a path, draws the picture there.
 
     Raises
     ------
     InputError
         If nothing is done yet, a file is damaged, or a run was made by another recipe.
     """
-    study = get_study(name)
+    study, state = get_study(name), ""
     if isinstance(study, Measurement):
         path = results_of(name) / "results.json"
         if not path.exists():
             raise InputError(f"{name} is not measured yet: python -m studies {name}")
-        results = read_json(path)
-        return Answer(study.tabulate(results), "", [results], partial(study.draw, results))
-    found = entries(name, study)
-    refuse_other_recipes(found)
-    done = [entry for entry in found if entry.done]
-    if not done:
-        raise InputError(f"no run of {name} is done yet: python -m studies {name}")
-    rows = summary.group([summary.read_run(entry.kept) for entry in done])
-    counts = Counter(entry.recipe for entry in done)
-    state = ", ".join(f"`{recipe}` {counts[recipe]}" for recipe in study.recipes)
-    return Answer(
-        summary.to_markdown(rows),
-        f"Done of {len(study.seeds)} seeds: {state}. ",
-        [read_config(entry.kept) for entry in done],
-        partial(study.draw, rows),
+        found = read_json(path)
+        table, described = study.tabulate(found), [found]
+    else:
+        runs = entries(name, study)
+        refuse_other_recipes(runs)
+        done = [entry for entry in runs if entry.done]
+        if not done:
+            raise InputError(f"no run of {name} is done yet: python -m studies {name}")
+        found = summary.group([summary.read_run(entry.kept) for entry in done])
+        table, described = summary.to_markdown(found), [read_config(entry.kept) for entry in done]
+        counts = Counter(entry.recipe for entry in done)
+        counted = ", ".join(f"`{recipe}` {counts[recipe]}" for recipe in study.recipes)
+        state = f"Done of {len(study.seeds)} seeds: {counted}. "
+    text = (
+        f"    python -m studies {name} --data-dir DIR\n\n{table}\n\n"
+        f"![{study.question}]({name}/{PICTURE})\n\n*{state}{made_by(described)}.*\n"
     )
-
-
-def block(name: str, found: Answer) -> str:
-    """Return a study's part of the page: command, table, picture, what the numbers depend on."""
-    return (
-        f"    python -m studies {name} --data-dir DIR\n\n{found.table}\n\n"
-        f"![{get_study(name).question}]({name}/{PICTURE})\n\n"
-        f"*{found.state}{made_by(found.described)}.*\n"
-    )
+    return text, partial(study.draw, found)
 
 
 def borders(name: str) -> tuple[str, str]:
@@ -108,13 +97,12 @@ def report(name: str) -> Path:
     InputError
         As `answer` does; or if the page has no place for it, or cannot be written.
     """
-    found, page = answer(name), results_of(name).parent / "README.md"
+    (text, draw), page = answer(name), results_of(name).parent / "README.md"
     begin, end = borders(name)
     before, opened, rest = read_regular(page, _MAX_BYTES).decode().partition(begin)
     _, closed, after = rest.partition(end)
     if not (opened and closed):
         raise InputError(f"{page} lacks the lines {begin.strip()} and {end.strip()}")
-    found.draw(results_of(name) / PICTURE)
-    text = before + begin + "\n" + block(name, found) + "\n" + end + after
-    write_atomically(page, text.encode())
+    draw(results_of(name) / PICTURE)
+    write_atomically(page, f"{before}{begin}\n{text}\n{end}{after}".encode())
     return page
