@@ -8,9 +8,10 @@ stochastic-depth paper's for everything else. `records.flags` reads the command 
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from dataclasses import dataclass
-from typing import Any, Callable, Iterable, Mapping
+from typing import Any, Callable, Mapping
 
 from errors import InputError, nearest
 from records.recipes import default_preset, is_densenet, read_recipe
@@ -52,7 +53,7 @@ def integers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(","))
 
 
-# What a reader's values are, and how a message calls them.
+# What a reader's values, or the entries of its lists, are, and how a message calls them.
 _KINDS: Mapping[Any, tuple[tuple[type, ...], str]] = {
     str: ((str,), "text"),
     yes_no: ((bool,), "true or false"),
@@ -72,6 +73,7 @@ def flag(
     choices: tuple[str, ...] | None = None,
 ) -> Any:
     """Make a field of :class:`Config`: default, help, how to read it, the range of its numbers."""
+    read = yes_no if isinstance(default, bool) else read
     return dataclasses.field(
         default=default,
         metadata={"help": help, "read": read, "least": least, "most": most, "choices": choices},
@@ -159,8 +161,7 @@ class Config:
     def __post_init__(self) -> None:
         """Refuse what lies out of range or does not fit together."""
         for field in dataclasses.fields(self):
-            name = "--" + field.name.replace("_", "-")
-            _check_value(field, getattr(self, field.name), name)
+            _check_value(field, getattr(self, field.name))
         if len(set(self.gpus)) < len(self.gpus):
             raise InputError(f"--gpus {self.gpus}: every device number once")
         if self.warmup_epochs >= self.epochs:
@@ -193,61 +194,59 @@ class Config:
         InputError
             If a field is unknown, or a value does not fit.
         """
-        known = {name: value for name, value in values.items() if name not in _RETIRED}
-        _refuse_unknown(known, "config.json: ")
-        return cls(**{name: _from_json(value) for name, value in known.items()})
+        return cls(**checked(values, "config.json: "))
 
 
-def _from_json(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+def checked(values: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """Return settings, as JSON or Python gives them, as values of :class:`Config`.
 
+    Parameters
+    ----------
+    values : mapping
+        Names to values; lists become tuples, and what only older versions knew is left out.
+    where : str
+        Where they come from; messages begin with it. Without it they speak of flags.
 
-def _refuse_unknown(names: Iterable[str], where: str = "") -> None:
-    known = [field.name for field in dataclasses.fields(Config)]
+    Raises
+    ------
+    InputError
+        If a name is unknown, or a value is of the wrong type or out of range.
+    """
+    fields = {field.name: field for field in dataclasses.fields(Config)}
+    values = {name: value for name, value in values.items() if name not in _RETIRED}
     unknown = [
-        f"unknown setting {name[:40]!r}:{nearest(name[:40], known)}"
-        for name in names
-        if name not in known
+        f"unknown setting {name[:40]!r}:{nearest(name[:40], fields)}"
+        for name in values
+        if name not in fields
     ]
     if unknown:
         raise InputError(where + "; ".join(unknown[:3]))
+    values = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    for name, value in values.items():
+        _check_value(fields[name], value, where)
+    return values
 
 
-def _check_value(field: dataclasses.Field, value: Any, name: str) -> None:
-    """Refuse a field's value of the wrong type or out of range; messages call the field `name`."""
+def _check_value(field: dataclasses.Field, value: Any, where: str = "") -> None:
+    """Refuse a field's value of the wrong type or out of range; see `checked`."""
+    name = where + field.name if where else "--" + field.name.replace("_", "-")
     read, least, most = (field.metadata[key] for key in ("read", "least", "most"))
     choices = field.metadata["choices"]
     if value is None and field.default is None:
         return
-    kinds, wanted = _KINDS[yes_no if isinstance(field.default, bool) else read]
-    many = read in (integers, numbers)
-    parts = value if isinstance(value, tuple) else (value,)
-    unfit = [
-        part
-        for part in parts
-        if not isinstance(part, kinds) or isinstance(part, bool) != (bool in kinds)
-    ]
-    if unfit or isinstance(value, tuple) != many:
-        found = _kind(value)
-        if many and value is parts:
-            found += f" with {_kind(unfit[0])}"
+    kinds, wanted = _KINDS[read]
+    many = isinstance(value, tuple)
+    parts = value if many else (value,)
+    # By its very type, since True is an instance of int.
+    if many != (read in (integers, numbers)) or any(type(part) not in kinds for part in parts):
         null = " or null" if field.default is None else ""
-        raise InputError(f"{name} is {found}: {wanted}{null} is wanted")
+        found = json.dumps(value, default=str)
+        raise InputError(f"{name} is {found:.40}: {wanted}{null} is wanted")
     for number in parts if int in kinds else ():
         if not least <= number <= most:  # nor does one that is not finite
             raise InputError(f"{name} {number!r:.40} is out of range: from {least:,} to {most:,}")
     if choices and value not in choices:
         raise InputError(f"{name} {value:.40}: choose from {', '.join(choices)}")
-
-
-def _kind(value: Any) -> str:
-    """Return what a value is, in the words of JSON."""
-    if isinstance(value, (bool, type(None))):
-        return str(value).lower().replace("none", "null")
-    for kind, name in ((str, "text"), ((int, float), "a number")):
-        if isinstance(value, kind):
-            return f"{name}, {value!r:.40}"
-    return "an object" if isinstance(value, Mapping) else "a list"
 
 
 def make_config(**given: Any) -> Config:
@@ -268,15 +267,10 @@ def make_config(**given: Any) -> Config:
     InputError
         If a field or a preset is unknown, or a value does not fit.
     """
-    _refuse_unknown(given)
+    given = checked(given)
     preset = given.get("preset") or default_preset(given.get("model", "densenet"))
-    recipe = {name: _from_json(value) for name, value in read_recipe(preset).items()}
-    _refuse_unknown(recipe, f"{preset}: ")
-    for field in dataclasses.fields(Config):
-        if field.name in recipe:
-            _check_value(field, recipe[field.name], f"{preset}: {field.name}")
-    values = {**recipe, **given, "preset": preset}
-    made = Config(**values)
+    recipe = checked(read_recipe(preset), f"{preset}: ")
+    made = Config(**{**recipe, **given, "preset": preset})
     if made.no_augment and made.dropout is None and is_densenet(made.model):
         made = dataclasses.replace(made, dropout=0.2)  # as in the DenseNet paper, section 4.2
     return made
