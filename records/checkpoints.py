@@ -149,12 +149,6 @@ class Checkpoints:
         self.newest = loaded.path if loaded else None
         self._best = loaded.files["best.params"] if loaded else b""
 
-    def read(self) -> Checkpoint:
-        """Read the newest checkpoint again, for its best net."""
-        if self.newest is None:
-            raise InputError(f"there is no checkpoint in {self.folder} yet")
-        return read_checkpoint(self.newest)
-
     def save(
         self,
         net: Mapping[str, Any],

@@ -17,7 +17,7 @@ from datasets import Split
 from exports.symbol import export_symbol
 from inference.logits import evaluate_net
 from inference.trained import open_weights, run_facts
-from records.checkpoints import Checkpoints
+from records.checkpoints import Checkpoint, read_checkpoint
 from records.config import Config
 from records.naming import new_folder
 from records.run_folder import RunFolder, log_to_screen
@@ -127,8 +127,8 @@ def _train(run: Run, folder: RunFolder | None) -> dict[str, Any]:
                 if stop.received and run.workers.count == 1:
                     raise StoppedError(stop.received)
         results: dict[str, Any] = {}
-        if folder and checkpoints:
-            results = test_and_export(run, progress, folder, checkpoints)
+        if folder and checkpoints and checkpoints.newest:
+            results = test_and_export(run, progress, folder, read_checkpoint(checkpoints.newest))
     except StoppedError as stopped:
         if folder:
             LOG.info("%s; go on with: --resume %s", stopped, folder.path)
@@ -144,9 +144,18 @@ def _train(run: Run, folder: RunFolder | None) -> dict[str, Any]:
 
 
 def test_and_export(
-    run: Run, progress: Progress, folder: RunFolder, checkpoints: Checkpoints
+    run: Run, progress: Progress, folder: RunFolder, checkpoint: Checkpoint
 ) -> dict[str, Any]:
     """Evaluate the last and the best net on the test set, once, and export the best.
+
+    Parameters
+    ----------
+    run : Run
+        With the net of the last epoch.
+    progress : Progress
+    folder : RunFolder
+    checkpoint : Checkpoint
+        The newest one; it has the best net.
 
     Returns
     -------
@@ -157,7 +166,6 @@ def test_and_export(
         compiler.hybridize(run.result)
     last = evaluate(run, run.data.test)
     best = last
-    checkpoint = checkpoints.read()
     if progress.best_epoch < progress.epoch:
         source = checkpoint.path / "best.params"
         set_parameters(run.result, checkpoint.arrays("best.params"), source)

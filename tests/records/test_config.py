@@ -6,8 +6,6 @@ import dataclasses
 import json
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
 from errors import InputError
 from records import config
@@ -49,20 +47,10 @@ def test_every_preset_is_a_whole_run():
         assert parse_args(["--preset", name]).preset == name
 
 
-def test_without_augmentation_a_densenet_has_dropout_unless_told_otherwise():
-    assert parse_args(["--no-augment"]).dropout == 0.2
-    assert parse_args(["--no-augment", "--dropout", "0"]).dropout == 0
-    assert parse_args(["--no-augment", "--model", "resnet20"]).dropout is None
-
-
-def test_every_field_has_a_flag_of_its_name():
+def test_help_has_every_flag_in_groups_each_explained_and_the_presets_come_last():
     text = make_parser().format_help()
     for field in dataclasses.fields(Config):
         assert "--" + field.name.replace("_", "-") in text
-
-
-def test_help_is_in_groups_each_explained_and_the_presets_come_last():
-    text = make_parser().format_help()
     titles = ("model", "data and augmentation", "optimisation", "hardware", "run", "presets")
     places = [text.index(f"\n{title}:\n  ") for title in titles]
     assert places == sorted(places)
@@ -94,9 +82,6 @@ def test_config_json_gives_the_same_config_again():
         (["--gpus", "0,1000"], "--gpus 1000 is out of range: from 0 to 63"),
         (["--lr-milestones", "0.5,-1"], "--lr-milestones -1.0 is out of range"),
         (["--epochs", "1000000000"], "from 1 to 10,000"),
-        (["--growth-rate", "1000000000"], "from 1 to 256"),
-        (["--width", "1000000"], "from 1 to 32"),
-        (["--depth", "1000000"], "from 1 to 2,000"),
         (["--epochs", "3", "--warmup-epochs", "3"], "--warmup-epochs"),
         (["--name", "../elsewhere"], "--name"),
     ],
@@ -159,27 +144,8 @@ def test_flags_that_would_change_the_run_are_listed(tmp_path):
     assert "--wd" not in str(refusal.value)
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.binary(max_size=200))
-@example(b"[" * 100_000)
-@example(b'{"config": 5}')
-@example(b'{"config": null}')
-def test_a_damaged_config_is_refused(tmp_path_factory, data):
-    run = tmp_path_factory.mktemp("run")
-    (run / "config.json").write_bytes(data)
-    with pytest.raises(InputError):
-        parse_args(["--resume", str(run)])
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    st.sampled_from([field.name for field in dataclasses.fields(Config)]),
-    st.one_of(st.none(), st.booleans(), st.text(), st.floats(), st.integers(), st.lists(st.text())),
-)
-def test_a_wrong_value_in_config_json_is_refused_or_fits(name, value):
-    values = {**make_config().to_dict(), name: value}
-    try:
-        made = Config.from_dict(values)
-    except InputError:
-        return
-    assert made.to_dict()[name] == value
+@pytest.mark.parametrize("data", [b"", b"\xff", b"[" * 100_000, b"[]", b'{"config": 5}'])
+def test_a_damaged_config_is_refused(tmp_path, data):
+    (tmp_path / "config.json").write_bytes(data)
+    with pytest.raises(InputError, match=r"config\.json is damaged"):
+        parse_args(["--resume", str(tmp_path)])
