@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import signal
 
 import numpy as np
+import pytest
 
 from records.checkpoints import find
 from records.flags import parse_args
+from training.epoch import StoppedError
 from training.train import train
 from weights.params_file import read_params
 
@@ -42,25 +45,26 @@ def metrics(folder):
     ]
 
 
-def stop_after(monkeypatch, steps):
-    """Let a signal arrive after so many steps of the coming process."""
+@contextlib.contextmanager
+def stopped_after(steps):
+    """Let a signal arrive after so many steps of a run in the block, and expect it to stop."""
 
-    class Signals:
-        def __init__(self):
-            self.asked = 0
+    class Signals(contextlib.nullcontext):
+        asked = 0
 
         def __enter__(self):
             return self
-
-        def __exit__(self, *error):
-            pass
 
         @property
         def received(self):
             self.asked += 1
             return signal.SIGTERM if self.asked >= steps else 0
 
-    monkeypatch.setattr("training.train.StopSignals", Signals)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.train.StopSignals", Signals)
+        with pytest.raises(StoppedError) as stopped:
+            yield
+    assert stopped.value.exit_code == 143
 
 
 def exported(folder):

@@ -33,24 +33,21 @@ class Pace:
     ----------
     total, done : int
         Training images in the whole run, and those that a resumed run has already seen.
-    faster : str
-        The preset to name when the run will take days.
     shown : bool
         Whether to draw a bar where there is a terminal.
     """
 
-    def __init__(self, total: int, done: int, faster: str, shown: bool = True) -> None:
-        self.total, self.done, self.faster = total, done, faster
+    def __init__(self, total: int, done: int, shown: bool = True) -> None:
+        self.total, self.done = total, done
         self._steps = 0
         self._start, self._start_done = time.monotonic(), done
-        terminal = shown and sys.stderr.isatty()
         self._bar = tqdm(
             total=total,
             initial=done,
             unit=" images",
             unit_scale=True,
             dynamic_ncols=True,
-            disable=not terminal,
+            disable=not (shown and sys.stderr.isatty()),
         )
 
     def add(self, images: int, text: str) -> None:
@@ -63,10 +60,9 @@ class Pace:
         self._bar.update(images)
         if self._steps == _ENOUGH and self.seconds_left() > _DAY:
             LOG.warning(
-                "at %.0f images/s this run takes %s on this machine; --preset %s takes minutes",
+                "at %.0f images/s this run takes %s on this machine; --preset quick takes minutes",
                 self.rate(),
                 duration(self.seconds_left()),
-                self.faster,
             )
 
     def rate(self) -> float:

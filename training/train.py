@@ -33,7 +33,6 @@ from utils import LOG, Normaliser, sha256
 from weights.parameters import set_parameters
 
 EVALUATION_BATCH = 250
-FAST_PRESET = "quick"
 
 
 def evaluate(run: Run, split: Split) -> dict[str, Any]:
@@ -111,7 +110,7 @@ def _train(run: Run, folder: RunFolder | None) -> dict[str, Any]:
         folder.write_history(progress.history)
     images = run.loader.steps_per_epoch * config.batch_size
     done = progress.epoch * images + progress.step * config.batch_size
-    pace = Pace(config.epochs * images, done, FAST_PRESET, shown=folder is not None)
+    pace = Pace(config.epochs * images, done, shown=folder is not None)
     try:
         with StopSignals() as stop, closing(pace):
             while progress.epoch < config.epochs:

@@ -6,28 +6,23 @@ from runtime import mx
 
 import numpy as np
 import pytest
-import stopped_runs
-from stopped_runs import assert_same, resume, stop_after
-from test_steps import NORMALISER
+from stopped_runs import start
+from test_steps import NORMALISER, batch
 from tiny_train import tiny_shapes
 
 import compiler
 import models
 import train_cifar10
-from errors import InputError
 from inference.logits import evaluate_net
 from inference.trained import load_trained
 from records.checkpoints import find
 from records.config import make_config
-from training import run
 from training.averaging import Average
 from training.distributed import Workers
-from training.epoch import StoppedError
 from training.step import train_step
 from training.trainer import make_trainer
 from weights.parameters import named_parameters
 
-FLAGS = ["--ema", "0.8", "--gpus", "0,1", "--epochs", "2", "--depth", "10"]
 ONE, TWO = [mx.cpu()], [mx.cpu(0), mx.cpu(1)]
 
 
@@ -55,19 +50,15 @@ def make_net(name, ctx, **options):
 )
 def test_the_average_is_that_of_weights_and_statistics_after_each_step(name, options, ctx):
     config = make_config(model=name, batch_size=8, lr=0.05)
-    rng = np.random.RandomState(0)
-    images = rng.randint(0, 256, (8, 8, 3, 32, 32)).astype(np.uint8)
-    targets = np.eye(10, dtype=np.float32)[rng.randint(0, 10, (8, 8))]
 
     def train(after_step):
         net = make_net(name, ctx, **options)
         trainer = make_trainer(net, config, ctx, Workers("device"))
         average = Average(make_net(name, ctx, **options), net, 0.3)
         expected = values(net)
-        for step in range(len(images)):
+        for step in range(8):
             models.draw_gates(net, 0, step)
-            batch = (images[step], targets[step], NORMALISER, ctx, config)
-            train_step(net, trainer, *batch, after_inference=step == 0)
+            train_step(net, trainer, *batch(step, 8), NORMALISER, ctx, config, step == 0)
             average.update(step)
             after_step(net, step, expected)
         mx.nd.waitall()
@@ -86,40 +77,15 @@ def test_the_average_is_that_of_weights_and_statistics_after_each_step(name, opt
         np.testing.assert_array_equal(copies, queued[key], err_msg=key)
 
 
-@pytest.fixture(scope="module")
-def averaged(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("averaged")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "get_dataset", tiny_shapes)
-        results = stopped_runs.start(folder, *FLAGS)
-    return folder / "run", results
-
-
-@pytest.fixture(autouse=True)
-def _tiny(monkeypatch):
-    monkeypatch.setattr(run, "get_dataset", tiny_shapes)
-
-
-def test_stopped_and_resumed_it_is_the_same_to_the_bit(tmp_path, averaged, monkeypatch):
-    with monkeypatch.context() as patch:
-        stop_after(patch, 8)  # in the second epoch, after a validation
-        with pytest.raises(StoppedError):
-            stopped_runs.start(tmp_path, *FLAGS)
-    resume(tmp_path / "run")
-    assert_same(tmp_path / "run", averaged[0])
-    with pytest.raises(InputError, match=r"keeps its settings; drop --ema 0\.5"):
-        resume(tmp_path / "run", "--ema", "0.5")
-
-
-def test_it_is_what_counts_and_the_net_in_training_is_as_without_it(tmp_path, averaged):
-    folder, results = averaged
-    assert find(folder).files["best.params"] != find(folder).files["net.params"]
-    trained, test = load_trained(folder), tiny_shapes("shapes").test
+def test_it_is_what_counts_and_the_net_in_training_is_as_without_it(tmp_path):
+    flags = ["--gpus", "0,1", "--epochs", "2", "--depth", "10"]
+    results = start(tmp_path, *flags, "--ema", "0.8", name="averaged")
+    start(tmp_path, *flags, name="plain")
+    averaged, plain = (find(tmp_path / name).files for name in ("averaged", "plain"))
+    assert averaged["net.params"] == plain["net.params"] != averaged["best.params"]
+    trained, test = load_trained(tmp_path / "averaged"), tiny_shapes("shapes").test
     measured = evaluate_net(trained.net, test, trained.normaliser, ONE)
     assert measured["loss"] == pytest.approx(results["test_loss_best"], rel=1e-5)
-    stopped_runs.start(tmp_path, *FLAGS[2:])
-    plain = find(tmp_path / "run")
-    assert plain.files["net.params"] == find(folder).files["net.params"]
 
 
 def test_a_decay_of_one_is_refused(capsys):

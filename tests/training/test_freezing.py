@@ -7,7 +7,8 @@ from runtime import mx
 import numpy as np
 import pytest
 from small_nets import SMALL
-from test_steps import NORMALISER
+from test_averaging import values
+from test_steps import NORMALISER, batch
 
 import compiler
 import models
@@ -18,35 +19,26 @@ from training.distributed import Workers
 from training.freezing import freeze
 from training.step import train_step
 from training.trainer import make_trainer
-from weights.parameters import named_parameters
 
 TWO = [mx.cpu(0), mx.cpu(1)]
 # Dropout, widths that are padded, recomputing, squeeze-and-excitation, pooling, stochastic depth.
 NETS = [SMALL[number] for number in (1, 3, 6, 7, 10, 11, 17, 18)]
 
 
-def values(net):
-    return {n: [c.asnumpy() for c in p.list_data()] for n, p in named_parameters(net).items()}
-
-
 @pytest.mark.parametrize(("name", "options"), NETS)
 @pytest.mark.parametrize("what", ["2", "features"])
 def test_only_the_rest_learns(name, options, what):
-    hybrid = what == "2"
     config = make_config(model=name, batch_size=8, lr=0.05, wd=0.1, accumulate=2, clip_grad=1.0)
     net = models.get_model(name, **options)
     models.initialize(net, TWO, seed=1)
     freeze(net, what)
-    if hybrid:
+    if what == "2":
         compiler.hybridize(net)
     trainer = make_trainer(net, config, TWO, Workers("device"))
     before = values(net)
-    rng = np.random.RandomState(0)
     for step in range(2):
-        images = rng.randint(0, 256, (8, 3, 32, 32)).astype(np.uint8)
-        targets = np.eye(10, dtype=np.float32)[rng.randint(0, 10, 8)]
         models.draw_gates(net, 0, step)
-        train_step(net, trainer, images, targets, NORMALISER, TWO, config, step == 0)
+        train_step(net, trainer, *batch(step, 8), NORMALISER, TWO, config, step == 0)
     Workers("device").average_statistics(net)
     changed = {key for key, new in values(net).items() if not np.array_equal(new, before[key])}
     end = len(net.features) if what == "features" else models.group_ends(net)[1]
@@ -58,10 +50,9 @@ def test_only_the_rest_learns(name, options, what):
 
 
 def test_a_group_is_a_dense_block_with_its_transition_or_the_blocks_of_one_size():
-    kinds = [type(piece).__name__ for piece in models.get_model("densenet40_k12").features]
-    assert kinds[: models.group_ends(models.get_model("densenet40_k12"))[0]] == [
-        *("Conv2D", "DenseBlock", "Transition")
-    ]
+    net = models.get_model("densenet40_k12")
+    kinds = [type(piece).__name__ for piece in net.features[: models.group_ends(net)[0]]]
+    assert kinds == ["Conv2D", "DenseBlock", "Transition"]
     assert models.group_ends(models.get_model("resnet20")) == [5, 8, 11]
     assert models.group_ends(models.get_model("cifar_resnet20_v1")) == [3, 4, 5]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from runtime import mx
 
 import pytest
-from stopped_runs import FLAGS, assert_same, metrics, resume, start, stop_after
+from stopped_runs import FLAGS, assert_same, metrics, resume, start, stopped_after
 from tiny_train import tiny_shapes
 
 import train_cifar10
@@ -22,52 +22,44 @@ from inference.trained import load_trained
 from records.flags import parse_args
 from training import run
 from training.distributed import Workers
-from training.epoch import StoppedError
 from training.resumption import identity
 from training.train import train
 
 OLD_RUNS = Path(__file__).parent / "old_runs"
 
 
-@pytest.fixture(autouse=True)
-def _tiny(monkeypatch):
-    monkeypatch.setattr(run, "get_dataset", tiny_shapes)
-
-
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
+    """Return the folder of a run with everything that is drawn or averaged, never stopped."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    patch = pytest.MonkeyPatch()
-    patch.setattr(run, "get_dataset", tiny_shapes)
-    results = start(folder)
-    patch.undo()
-    return folder / "run", results
+    start(folder, "--ema", "0.8")
+    return folder / "run"
+
+
+@pytest.fixture
+def folder(tmp_path, undisturbed):
+    """Return a copy of it, to go on with."""
+    return shutil.copytree(undisturbed, tmp_path / "run")
 
 
 def test_the_same_settings_read_from_a_runs_config_give_the_same_bits(tmp_path, undisturbed):
-    recipe = ["--preset", str(undisturbed[0] / "config.json"), "--run-dir", str(tmp_path)]
+    recipe = ["--preset", str(undisturbed / "config.json"), "--run-dir", str(tmp_path)]
     train(parse_args([*recipe, "--name", "again"]))
-    assert_same(tmp_path / "again", undisturbed[0])
+    assert_same(tmp_path / "again", undisturbed)
     described = json.loads((tmp_path / "again" / "config.json").read_text())
     assert described["config"]["preset"] == recipe[1]
     assert resume(tmp_path / "again")["epochs"] == 3
 
 
-def test_stopped_at_every_kind_of_step(tmp_path, undisturbed, monkeypatch):
+def test_stopped_at_every_kind_of_step(tmp_path, undisturbed):
     folder = tmp_path / "run"
-    stop_after(monkeypatch, 1)
-    with pytest.raises(StoppedError) as stopped:
-        start(tmp_path)
-    assert stopped.value.exit_code == 143
+    with stopped_after(1):
+        start(tmp_path, "--ema", "0.8")
     for steps in (1, 3, 1, 4, 2):  # within an epoch, at its last step, and just after it
-        stop_after(monkeypatch, steps)
-        with pytest.raises(StoppedError):
+        with stopped_after(steps):
             resume(folder)
-    monkeypatch.undo()
-    monkeypatch.setattr(run, "get_dataset", tiny_shapes)
-    results = resume(folder)
-    assert_same(folder, undisturbed[0])
-    assert results["test_acc_best"] == undisturbed[1]["test_acc_best"]
+    resume(folder)
+    assert_same(folder, undisturbed)
     described = json.loads((folder / "config.json").read_text())
     assert len(described["resumed"]) == 6
 
@@ -75,11 +67,8 @@ def test_stopped_at_every_kind_of_step(tmp_path, undisturbed, monkeypatch):
 def test_mixed_precision_resumes_to_the_bit(tmp_path, monkeypatch):
     flags = ["--amp", "--dropout", "0", "--epochs", "1"]
     start(tmp_path, *flags, name="whole")
-    stop_after(monkeypatch, 2)
-    with pytest.raises(StoppedError):
+    with stopped_after(2):
         start(tmp_path, *flags)
-    monkeypatch.undo()
-    monkeypatch.setattr(run, "get_dataset", tiny_shapes)
     resume(tmp_path / "run")
     assert_same(tmp_path / "run", tmp_path / "whole")
     path = tmp_path / "run" / "config.json"
@@ -90,35 +79,28 @@ def test_mixed_precision_resumes_to_the_bit(tmp_path, monkeypatch):
         resume(tmp_path / "run")
 
 
-def test_the_history_of_a_killed_run_catches_up(tmp_path, undisturbed):
-    folder = tmp_path / "run"
-    shutil.copytree(undisturbed[0], folder)
+def test_the_history_of_a_killed_run_catches_up(folder, undisturbed):
     (folder / "metrics.jsonl").write_text('{"half a line')
     (folder / "metrics.csv").unlink()  # killed between the two, in a run's first epoch
     shutil.rmtree(folder / "export")
     resume(folder)
-    assert_same(folder, undisturbed[0])
+    assert_same(folder, undisturbed)
 
 
-def test_more_epochs_may_be_asked_for(tmp_path, undisturbed):
-    folder = tmp_path / "run"
-    shutil.copytree(undisturbed[0], folder)
+def test_more_epochs_may_be_asked_for(folder, undisturbed):
     with pytest.raises(InputError, match="add --lr-schedule cosine"):
         resume(folder, "--epochs", "4")
-    assert metrics(folder) == metrics(undisturbed[0])
+    assert metrics(folder) == metrics(undisturbed)
     assert resume(folder, "--epochs", "4", "--lr-schedule", "cosine")["epochs"] == 4
-    assert metrics(folder)[:3] == metrics(undisturbed[0])
+    assert metrics(folder)[:3] == metrics(undisturbed)
     assert json.loads((folder / "config.json").read_text())["config"]["epochs"] == 4
     told = "4 epochs instead of 3: the learning rate goes on at 0.010543, it has come to 0\n"
     assert told in (folder / "train.log").read_text()
 
 
 def test_a_tenth_is_held_out_unless_said_otherwise_and_the_number_is_kept(tmp_path):
-    config = dataclasses.replace(
-        parse_args([*FLAGS, "--run-dir", str(tmp_path), "--name", "run", "--epochs", "1"]),
-        val_size=None,
-    )
-    train(config)
+    flags = [*FLAGS, "--run-dir", str(tmp_path), "--name", "run", "--epochs", "1"]
+    train(dataclasses.replace(parse_args(flags), val_size=None))
     described = json.loads((tmp_path / "run" / "config.json").read_text())
     assert described["config"]["val_size"] == described["data"]["val"] == 16
     assert resume(tmp_path / "run", "--val-size", "16")["epochs"] == 1
@@ -151,26 +133,18 @@ def test_runs_of_older_versions_resume_and_load(tmp_path):
         assert other[2][name] == pytest.approx(one[2][name], rel=1e-3)
 
 
-def test_results_are_of_the_last_epoch_and_of_the_weights_beside_them(
-    tmp_path, undisturbed, monkeypatch
-):
-    folder = tmp_path / "run"
-    shutil.copytree(undisturbed[0], folder)
-    stop_after(monkeypatch, 1)
-    with pytest.raises(StoppedError):
+def test_results_are_of_the_last_epoch_and_of_the_weights_beside_them(folder, undisturbed):
+    results = json.loads((folder / "results.json").read_text())
+    assert load_trained(folder).facts["run"] == results
+    (folder / "results.json").write_text(json.dumps({**results, "sha256": "0" * 64}))
+    assert load_trained(folder).facts["run"] == {}
+    with stopped_after(1):
         resume(folder, "--epochs", "5", "--lr-schedule", "cosine")
     assert not (folder / "results.json").exists()
     # As a run that was killed left it when results outlived a resume.
-    shutil.copy(undisturbed[0] / "results.json", folder)
+    shutil.copy(undisturbed / "results.json", folder)
     assert not read_run(folder).finished
     assert load_trained(folder).facts["run"] == {}  # `publish` refuses a run without results
-
-    altered = tmp_path / "altered"
-    shutil.copytree(undisturbed[0], altered)
-    results = json.loads((altered / "results.json").read_text())
-    assert load_trained(altered).facts["run"] == results
-    (altered / "results.json").write_text(json.dumps({**results, "sha256": "0" * 64}))
-    assert load_trained(altered).facts["run"] == {}
 
 
 def test_a_run_whose_folder_is_gone_ends_at_the_next_write(tmp_path, monkeypatch, capsys):
@@ -188,21 +162,17 @@ def test_a_run_whose_folder_is_gone_ends_at_the_next_write(tmp_path, monkeypatch
 
 
 def test_it_goes_on_in_another_place_and_on_another_device(tmp_path, undisturbed, monkeypatch):
-    stop_after(monkeypatch, 2)
-    with pytest.raises(StoppedError):
-        start(tmp_path / "here")
+    with stopped_after(2):
+        start(tmp_path, "--ema", "0.8")
     folder = tmp_path / "there" / "moved"
-    (tmp_path / "here" / "run").rename(tmp_path / "moved")
     folder.parent.mkdir()
-    (tmp_path / "moved").rename(folder)
+    (tmp_path / "run").rename(folder)
     place = ["--run-dir", str(folder.parent), "--name", "moved", "--ctx", "cpu", "--gpus", "1"]
-    with pytest.raises(StoppedError):
+    with stopped_after(2):
         resume(folder, *place)
-    monkeypatch.undo()
-    monkeypatch.setattr(run, "get_dataset", tiny_shapes)
     monkeypatch.setattr("runtime.processor_name", lambda: "another")
     resume(folder)
-    assert_same(folder, undisturbed[0])
+    assert_same(folder, undisturbed)
     log = (folder / "train.log").read_text()
     assert log.count("the last bits may differ") == 1
     assert "processor: another instead of " in log
@@ -216,54 +186,37 @@ def test_the_folder_of_the_data_is_known_from_everywhere(tmp_path, monkeypatch):
     assert run.build(config, Workers("device")).config.data_dir == str(tmp_path / "data")
 
 
-def other_images(name, data_dir=None):
-    data = tiny_shapes(name)
-    return type(data)(**{**vars(data), "fingerprint": "another"})
-
-
-def test_other_data_is_refused_and_named(tmp_path, undisturbed, monkeypatch):
-    folder = tmp_path / "run"
-    shutil.copytree(undisturbed[0], folder)
-    monkeypatch.setattr(run, "get_dataset", other_images)
+def test_other_data_is_refused_and_named(folder, monkeypatch):
+    other = dataclasses.replace(tiny_shapes("shapes"), fingerprint="another")
+    monkeypatch.setattr(run, "get_dataset", lambda *_: other)
     with pytest.raises(InputError, match=r"data fingerprint was .*, is another"):
         resume(folder)
 
 
-def test_a_config_that_was_edited_is_refused(tmp_path, undisturbed):
-    folder = tmp_path / "run"
-    shutil.copytree(undisturbed[0], folder)
+def test_a_config_that_was_edited_is_refused(folder):
     text = (folder / "config.json").read_text()
     (folder / "config.json").write_text(text.replace('"momentum": 0.9', '"momentum": 0.8'))
     with pytest.raises(InputError, match="belongs to another run"):
         resume(folder)
 
 
-def test_a_damaged_newest_checkpoint_costs_an_epoch_and_no_more(tmp_path, undisturbed, capsys):
-    folder = tmp_path / "run"
-    shutil.copytree(undisturbed[0], folder)
+def test_a_damaged_newest_checkpoint_costs_an_epoch_and_no_more(folder, undisturbed, capsys):
     newest = max((folder / "checkpoints").iterdir())
     (newest / "net.params").write_bytes(b"nonsense")
     resume(folder)
     assert f"checkpoint {newest.name} is passed over" in capsys.readouterr().out
-    assert_same(folder, undisturbed[0])
+    assert_same(folder, undisturbed)
 
 
-@pytest.mark.parametrize(
-    ("flags", "told"),
-    [
-        (["--no-augment", "--mixup", "0"], "the loss of step"),
-        (["--no-augment", "--mixup", "0", "--clip-grad", "1"], "of step"),
-    ],
-    ids=["plain", "clipped"],
-)
-def test_divergence_ends_the_run_with_advice(tmp_path, flags, told, capsys, monkeypatch):
+@pytest.mark.parametrize("clip", ["0", "1"])
+def test_divergence_ends_the_run_with_advice(tmp_path, clip, capsys, monkeypatch):
     monkeypatch.setattr(run, "make_schedule", lambda *_: lambda step: 1e30)
-    arguments = [*FLAGS, "--lr-schedule", "step", "--run-dir", str(tmp_path), "--name", "run"]
-    assert train_cifar10.main([*arguments, *flags]) == 3
+    flags = ["--mixup", "0", "--clip-grad", clip, "--run-dir", str(tmp_path), "--name", "run"]
+    assert train_cifar10.main([*FLAGS, *flags]) == 3
     error = capsys.readouterr().err
     assert error.startswith("diverged: ")
     assert error.count("\n") == 1
-    for part in (told, "learning rate 1e+30", "last good checkpoint: none yet", "--clip-grad"):
+    for part in ("the loss of step", "rate 1e+30", "last good checkpoint: none yet", "--clip-grad"):
         assert part in error
 
 

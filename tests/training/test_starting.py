@@ -7,9 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from exported import train_run
-from stopped_runs import assert_same, resume, stop_after
-from tiny_train import tiny_shapes
+from stopped_runs import assert_same, resume, stopped_after
 
 import datasets
 import models
@@ -18,7 +16,9 @@ from datasets.folder import write_folder
 from errors import InputError
 from inference.trained import load_trained
 from records.checkpoints import find
+from records.flags import parse_args
 from training import run
+from training.train import train
 from weights.parameters import named_parameters
 
 CLASSES = ["circle", "square", "triangle"]
@@ -38,13 +38,13 @@ def three_classes(tmp_path_factory):
     return folder
 
 
-def test_ten_classes_become_three_of_ones_own(tmp_path, three_classes):
-    flags = [*("--model", "densenet_bc40_k16", "--init-from", "densenet_bc40_k16"), "--freeze"]
-    flags += [
-        *("features", "--dataset", "folder", "--data-dir", str(three_classes), "--ema", "0.9")
-    ]
-    flags += [*("--epochs", "4", "--batch-size", "12", "--val-size", "0", "--name", "run")]
-    assert train_cifar10.main([*flags, "--run-dir", str(tmp_path)]) == 0
+def test_ten_classes_become_three_of_ones_own(tmp_path, three_classes, monkeypatch):
+    flags = ["--model", "densenet_bc40_k16", "--init-from", "densenet_bc40_k16"]
+    flags += ["--dataset", "folder", "--data-dir", str(three_classes), "--val-size", "0"]
+    flags += ["--freeze", "features", "--ema", "0.9", "--epochs", "4", "--batch-size", "12"]
+    flags += ["--run-dir", str(tmp_path), "--name", "run"]
+    monkeypatch.setattr(run, "get_dataset", datasets.get_dataset)
+    assert train_cifar10.main(flags) == 0
     folder = tmp_path / "run"
     assert json.loads((folder / "results.json").read_text())["test_acc_best"] > 0.9
     told = "densenet_bc40_k16: {} arrays taken, 2 left (output.weight, output.bias), 2 made anew"
@@ -62,22 +62,14 @@ def test_ten_classes_become_three_of_ones_own(tmp_path, three_classes):
     assert "use_global_stats" not in graph
 
 
-@pytest.fixture(scope="module")
-def source_run(tmp_path_factory):
-    return train_run(tmp_path_factory.mktemp("source"), "run", epochs=1)
-
-
-def test_it_resumes_to_the_bit_without_its_source(tmp_path, source_run, monkeypatch):
-    monkeypatch.setattr(run, "get_dataset", tiny_shapes)
-    source = shutil.copytree(source_run, tmp_path / "source")
-    flags = [*("--model", "resnet20_sd", "--depth", "8", "--dataset", "shapes", "--val-size", "40")]
-    flags += [*("--batch-size", "24", "--epochs", "1", "--init-from", str(source), "--freeze", "1")]
-    flags += [*("--ema", "0.9", "--accumulate", "2", "--gpus", "0,1", "--ctx", "cpu")]
-    flags += ["--run-dir", str(tmp_path), "--name"]
-    assert train_cifar10.main([*flags, "whole"]) == 0
-    with monkeypatch.context() as patch:
-        stop_after(patch, 3)
-        assert train_cifar10.main([*flags, "run"]) == 143
+def test_it_resumes_to_the_bit_without_its_source(tmp_path, finished_run):
+    source = shutil.copytree(finished_run, tmp_path / "source")
+    recipe = ["--preset", str(finished_run / "config.json"), "--batch-size", "24", "--epochs", "1"]
+    flags = [*recipe, "--init-from", str(source), "--freeze", "1", "--ema", "0.9"]
+    flags += [*("--accumulate", "2", "--gpus", "0,1", "--ctx", "cpu", "--run-dir", str(tmp_path))]
+    train(parse_args([*flags, "--name", "whole"]))
+    with stopped_after(3):
+        train(parse_args([*flags, "--name", "run"]))
     shutil.rmtree(source)
     folder, first = tmp_path / "run", "epoch-00000-step-000000"
     killed = shutil.copytree(folder, tmp_path / "killed")  # before it saved anything but its start
@@ -109,7 +101,6 @@ def test_it_resumes_to_the_bit_without_its_source(tmp_path, source_run, monkeypa
     ],
 )
 def test_bad_sources_cost_one_line(flags, told, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(run, "get_dataset", tiny_shapes)
     monkeypatch.setenv("MXNET_GLUON_REPO", "http://127.0.0.1:9")  # where nobody answers
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.params").write_bytes(b"nonsense")
@@ -120,8 +111,7 @@ def test_bad_sources_cost_one_line(flags, told, tmp_path, monkeypatch, capsys):
     assert not list((tmp_path).glob("runs/*"))
 
 
-def test_weights_that_are_not_finite_are_refused(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(run, "get_dataset", tiny_shapes)
+def test_weights_that_are_not_finite_are_refused(tmp_path, capsys):
     net = models.get_model("resnet20", depth=8)
     models.initialize(net)
     net.features[0].weight.set_data(net.features[0].weight.data() * np.inf)

@@ -62,20 +62,14 @@ def assert_close(found, expected):
 @pytest.mark.parametrize(("devices", "accumulate"), [(2, 1), (4, 1), (1, 4), (2, 2)], ids=str)
 def test_parts_of_a_batch_make_the_step_of_the_whole(devices, accumulate, flags):
     ctx = [mx.cpu(number) for number in range(devices)]
-    weights, metrics = run_steps(ctx, accumulate=accumulate, **flags)
+    net = net_without_batch_norm(ctx)
+    weights, metrics = run_steps(ctx, net=net, accumulate=accumulate, **flags)
     expected_weights, expected_metrics = run_steps(**flags)
     assert_close(weights, expected_weights)
     assert_close(metrics, expected_metrics)
-
-
-def test_devices_stay_equal_to_the_bit():
-    ctx = [mx.cpu(number) for number in range(4)]
-    net = net_without_batch_norm(ctx)
-    run_steps(ctx, net=net)
-    for parameter in net.collect_params().values():
-        first, *others = (copy.asnumpy() for copy in parameter.list_data())
-        for other in others:
-            np.testing.assert_array_equal(other, first)
+    for first, parameter in zip(weights, net.collect_params().values()):
+        for copy in parameter.list_data():  # devices stay equal to the bit
+            np.testing.assert_array_equal(copy.asnumpy(), first)
 
 
 def test_graphs_with_padded_channels_serve_several_devices():
@@ -134,16 +128,20 @@ def test_no_decay_norm_spares_what_is_not_a_weight():
     assert multipliers["beta"] == 0
 
 
-def test_the_papers_steps():
-    schedule = make_schedule(make_config(epochs=300, lr=0.1), 10)
-    expected = {0: 0.1, 1499: 0.1, 1500: 0.01, 2249: 0.01, 2250: 0.001, 2999: 0.001}
+@pytest.mark.parametrize(
+    ("settings", "steps_per_epoch", "expected"),
+    [
+        ({"epochs": 300}, 10, {0: 0.1, 1499: 0.1, 1500: 0.01, 2249: 0.01, 2250: 1e-3, 2999: 1e-3}),
+        ({"model": "resnet1202"}, 10, {0: 0.01, 99: 0.01, 100: 0.1, 2499: 0.1, 2500: 0.01}),
+        # Milestones in epochs, in any order; then a share that is not rounded up a step.
+        ({"epochs": 9, "lr_milestones": (2.0, 0.5)}, 4, {7: 0.1, 8: 0.01, 17: 0.01, 18: 1e-3}),
+        ({"epochs": 100, "lr_milestones": (0.55,)}, 2, {109: 0.1, 110: 0.01}),
+    ],
+    ids=["the papers'", "ResNet-1202", "epochs", "a share"],
+)
+def test_the_learning_rate_falls_where_it_should(settings, steps_per_epoch, expected):
+    schedule = make_schedule(make_config(**settings), steps_per_epoch)
     assert {step: pytest.approx(schedule(step)) for step in expected} == expected
-
-
-def test_resnet1202_starts_at_a_tenth():
-    schedule = make_schedule(make_config(model="resnet1202"), 10)
-    assert [schedule(step) for step in (0, 99, 100, 2499)] == [0.01, 0.01, 0.1, 0.1]
-    assert schedule(2500) == pytest.approx(0.01)
 
 
 def test_cosine_after_a_linear_warm_up():
@@ -162,16 +160,6 @@ def test_the_shortest_runs_have_a_schedule(flags):
     assert make_schedule(make_config(epochs=1, lr=0.1, **flags), 1)(0) == pytest.approx(0.1)
     config = make_config(epochs=2, warmup_epochs=1, lr=0.1, **flags)
     assert [np.isfinite(make_schedule(config, 1)(step)) for step in (0, 1)] == [True, True]
-
-
-def test_a_share_of_a_run_is_not_rounded_up_a_step():
-    schedule = make_schedule(make_config(epochs=100, lr=1.0, lr_milestones=(0.55,)), 2)
-    assert [schedule(step) for step in (109, 110)] == pytest.approx([1.0, 0.1])
-
-
-def test_milestones_can_be_epochs():
-    schedule = make_schedule(make_config(epochs=9, lr=1.0, lr_milestones=(2.0, 0.5)), 4)
-    assert [round(schedule(step), 6) for step in (7, 8, 17, 18, 35)] == [1, 0.1, 0.1, 0.01, 0.01]
 
 
 @pytest.mark.parametrize(
@@ -229,13 +217,6 @@ assert vars(again._amp_loss_scaler) == vars(trainer._amp_loss_scaler)
 
 
 def test_mixed_precision_scales_losses_and_skips_steps_that_overflow():
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import sys; sys.path[:0] = ['.', 'tests', 'tests/training']\n" + AMP,
-        ],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    code = "import sys; sys.path[:0] = ['.', 'tests', 'tests/training']\n" + AMP
+    done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
     assert done.returncode == 0, done.stderr
