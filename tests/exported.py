@@ -7,24 +7,22 @@ import functools
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+from tiny_train import TEST, tiny_shapes
 
 import datasets
 from records.config import make_config
 from training import run as run_module
 from training.train import train
 
-TRAIN, TEST, VALIDATION = 160, 60, 40
-MODEL = "resnet20_sd"
+__all__ = ["MODEL", "TEST", "VALIDATION", "small_data", "train_run"]
+MODEL, VALIDATION = "resnet20_sd", 40
 
 
 @functools.lru_cache(maxsize=None)
 def small_data(fingerprint: str = "a" * 64) -> datasets.Dataset:
     """Return a small part of the embedded images."""
-    data = datasets.get_dataset("shapes")
-    train, test = data.train.take(np.arange(TRAIN)), data.test.take(np.arange(TEST))
-    return dataclasses.replace(data, train=train, test=test, fingerprint=fingerprint)
+    return dataclasses.replace(tiny_shapes("shapes"), fingerprint=fingerprint)
 
 
 def train_run(folder: Path, name: str, **settings: Any) -> Path:

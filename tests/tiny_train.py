@@ -11,8 +11,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-import datasets
 import train_cifar10
+from datasets import Dataset, get_dataset
 from training import run
 
 TRAIN, TEST = 160, 40
@@ -20,9 +20,9 @@ TRAIN, TEST = 160, 40
 
 def tiny_shapes(
     name: str, data_dir: str | os.PathLike[str] | None = None, seed: int = 0
-) -> datasets.Dataset:
+) -> Dataset:
     """Return a small part of a data set."""
-    data = datasets.get_dataset(name, data_dir, seed)
+    data = get_dataset(name, data_dir, seed)
     train, test = data.train.take(np.arange(TRAIN)), data.test.take(np.arange(TEST))
     return dataclasses.replace(data, train=train, test=test)
 

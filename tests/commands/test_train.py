@@ -25,8 +25,6 @@ from training import run
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ["--dataset", "shapes", "--batch-size", "16", "--epochs", "2", "--ctx", "cpu"]
 SMALL = ["--model", "densenet_bc40_k16", "--depth", "16"]
-
-
 COMMAND = [sys.executable, str(ROOT / "tests" / "tiny_train.py"), *TINY, *SMALL]
 
 
@@ -35,6 +33,11 @@ def flags(folder, log_interval):
         *("--val-size", "32", "--log-interval", str(log_interval)),
         *("--run-dir", str(folder), "--name", "a"),
     ]
+
+
+@pytest.fixture(autouse=True)
+def _tiny(monkeypatch):
+    monkeypatch.setattr(run, "get_dataset", tiny_shapes)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +111,6 @@ REFUSALS = [
 
 @pytest.mark.parametrize(("wrong", "told"), REFUSALS, ids=lambda value: str(value)[:30])
 def test_what_cannot_work_is_refused_in_one_line(wrong, told, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(run, "get_dataset", tiny_shapes)
     monkeypatch.chdir(tmp_path)
     assert train_cifar10.main([*TINY, "--val-size", "32", *wrong]) == 2
     error = capsys.readouterr().err
@@ -118,31 +120,28 @@ def test_what_cannot_work_is_refused_in_one_line(wrong, told, tmp_path, capsys, 
     assert list(tmp_path.glob("runs/*")) == []
 
 
-def test_a_folder_with_a_run_in_it_is_left_alone(finished, capsys, monkeypatch):
+def test_a_folder_with_a_run_in_it_is_left_alone(finished, capsys):
     folder, _ = finished
-    monkeypatch.setattr(run, "get_dataset", tiny_shapes)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert train_cifar10.main([*TINY, *SMALL, *flags(folder.parent, 2)]) == 2
     assert f"--resume {folder}" in capsys.readouterr().err
     assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-VARIANTS = {
-    "stochastic depth": ["--model", "resnet20_sd"],
-    "several devices": ["--ctx", "cpu", "--gpus", "0,1", *SMALL],
-    "accumulated": ["--accumulate", "2", "--clip-grad", "1", "--no-decay-norm", *SMALL],
-    "imperative": ["--no-hybridize", *SMALL],
-    "all images": ["--val-size", "0", *SMALL],
-    "GluonCV": ["--model", "cifar_resnet20_v1"],
-    "all augmentations": ["--cutout", "8", "--cutmix", "1", "--label-smoothing", "0.1", *SMALL],
-}
+VARIANTS = [
+    ["--model", "cifar_resnet20_v1", "--val-size", "0"],
+    ["--no-hybridize", "--cutout", "8", "--cutmix", "1", "--label-smoothing", "0.1", *SMALL],
+    [
+        *("--model", "resnet20_sd", "--depth", "8", "--gpus", "0,1", "--accumulate", "2"),
+        *("--clip-grad", "1", "--no-decay-norm"),
+    ],
+]
 
 
-@pytest.mark.parametrize("variant", VARIANTS.values(), ids=list(VARIANTS))
-def test_every_way_of_training_comes_to_its_end(variant, tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "get_dataset", tiny_shapes)
-    arguments = [*TINY, "--val-size", "32", "--batch-size", "32", "--run-dir", str(tmp_path)]
-    assert train_cifar10.main([*arguments, *variant, "--epochs", "1", "--name", "run"]) == 0
+@pytest.mark.parametrize("variant", VARIANTS, ids=["GluonCV", "imperative", "in parts"])
+def test_every_way_of_training_comes_to_its_end(variant, tmp_path):
+    flags = ["--val-size", "32", "--batch-size", "32", "--epochs", "1", "--run-dir", str(tmp_path)]
+    assert train_cifar10.main([*TINY, *flags, "--name", "run", *variant]) == 0
     assert json.loads((tmp_path / "run" / "results.json").read_text())["epochs"] == 1
 
 
