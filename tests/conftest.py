@@ -22,6 +22,18 @@ def mxnet_home(tmp_path_factory):
         yield
 
 
+@pytest.fixture(scope="module")
+def tiny_images():
+    """Let runs in this process train on a few of the embedded images."""
+    from tiny_train import tiny_shapes
+
+    from training import run
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "get_dataset", tiny_shapes)
+        yield
+
+
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory):
     """Return the folder of a run on a few images, exported as a symbol and as ONNX."""

@@ -22,6 +22,7 @@ from records.checkpoints import find
 from records.config import make_config
 from training import run
 
+pytestmark = pytest.mark.usefixtures("tiny_images")
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ["--dataset", "shapes", "--batch-size", "16", "--epochs", "2", "--ctx", "cpu"]
 SMALL = ["--model", "densenet_bc40_k16", "--depth", "16"]
@@ -33,11 +34,6 @@ def flags(folder, log_interval):
         *("--val-size", "32", "--log-interval", str(log_interval)),
         *("--run-dir", str(folder), "--name", "a"),
     ]
-
-
-@pytest.fixture(autouse=True)
-def _tiny(monkeypatch):
-    monkeypatch.setattr(run, "get_dataset", tiny_shapes)
 
 
 @pytest.fixture(scope="module")

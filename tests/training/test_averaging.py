@@ -26,6 +26,9 @@ from weights.parameters import named_parameters
 ONE, TWO = [mx.cpu()], [mx.cpu(0), mx.cpu(1)]
 
 
+pytestmark = pytest.mark.usefixtures("tiny_images")
+
+
 def values(net):
     return {
         name: [copy.asnumpy() for copy in p.list_data()]

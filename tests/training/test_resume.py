@@ -25,11 +25,12 @@ from training.distributed import Workers
 from training.resumption import identity
 from training.train import train
 
+pytestmark = pytest.mark.usefixtures("tiny_images")
 OLD_RUNS = Path(__file__).parent / "old_runs"
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
+def undisturbed(tmp_path_factory, tiny_images):
     """Return the folder of a run with everything that is drawn or averaged, never stopped."""
     folder = tmp_path_factory.mktemp("undisturbed")
     start(folder, "--ema", "0.8")

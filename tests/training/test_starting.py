@@ -21,6 +21,7 @@ from training import run
 from training.train import train
 from weights.parameters import named_parameters
 
+pytestmark = pytest.mark.usefixtures("tiny_images")
 CLASSES = ["circle", "square", "triangle"]
 
 
