@@ -47,9 +47,7 @@ def show(jobs: int) -> None:
         rows, left = [], 0.0
         for entry in entries(name, study):
             config = entry.config
-            whole = pace.hours(
-                config, config.train_size or 50_000 - (config.val_size or 0), threads
-            )
+            whole = pace.hours(config, threads)
             part = 0 if entry.done else 1 - entry.epochs_done() / config.epochs
             left += part * whole
             rows.append([entry.name, state(entry), f"{60 * whole:.0f}"])

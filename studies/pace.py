@@ -24,14 +24,12 @@ _WARM, _STEPS = 4, 8
 _FORWARD = 1 / 3  # of a training step's time
 
 
-def hours(config: Config, images: int, threads: int) -> float:
+def hours(config: Config, threads: int) -> float:
     """Return how long a run takes, by a measurement of this machine, which is remembered.
 
     Parameters
     ----------
     config : Config
-    images : int
-        That it trains on.
     threads : int
         That it computes with.
     """
@@ -49,8 +47,9 @@ def hours(config: Config, images: int, threads: int) -> float:
         known[key] = float(child.stdout.split()[-1])
         _CACHE.parent.mkdir(exist_ok=True)
         write_atomically(_CACHE, to_json(known, indent=1))
-    validated = (config.val_size or 0) * _FORWARD
-    return config.epochs * (images + validated) / config.batch_size * known[key] / 3600
+    validated = config.val_size or 0
+    images = (config.train_size or 50_000 - validated) + _FORWARD * validated
+    return config.epochs * images / config.batch_size * known[key] / 3600
 
 
 def measure(config: Config) -> float:

@@ -20,9 +20,7 @@ def test_survival_decays_linearly_from_near_one_to_its_end():
     assert survival_probs(54, 0.5)[0] == pytest.approx(1 - 0.5 / 54)
     with pytest.raises(InputError):
         survival_probs(54, 1.5)
-
-
-def test_40_of_54_blocks_survive_on_average():
+    # The paper's 40 of 54.
     assert get_model("resnet110_sd").survival_probs.sum() == pytest.approx(40.25)
 
 
