@@ -36,7 +36,8 @@ from records.recipes import OWN
 from records.run_folder import read_config, read_results
 from utils import table, write_atomically
 
-_IGNORED = (*OWN, "data_dir", "log_interval", "checkpoint_minutes", "seed")
+# What may differ between runs of one recipe, beside their seeds: nothing that they learn from.
+FREE = (*OWN, "data_dir", "log_interval", "checkpoint_minutes")
 _LONGEST = 80  # letters of a row's name in the picture
 HEADER = (
     *("model", "settings", "seeds", "test error, %", "of each seed, %", "training error, %"),
@@ -109,7 +110,7 @@ def read_run(path: Path) -> RunFacts:
         config = Config.from_dict(described["config"])
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    settings = {name: v for name, v in config.to_dict().items() if name not in _IGNORED}
+    settings = {name: v for name, v in config.to_dict().items() if name not in (*FREE, "seed")}
     data = described.get("data")  # the same name may stand for other images
     settings["data"] = str(data.get("fingerprint"))[:8] if isinstance(data, dict) else ""
     settings.update({name: str(described.get(name))[:20] for name in ("precision", "workers")})
@@ -139,12 +140,11 @@ def _number(values: Any, name: str, path: Path, most: float = 1e12) -> float:
 def group(runs: Sequence[RunFacts]) -> list[Row]:
     """Return rows in the order of the runs; what repeats a row's seed is told and left out."""
     keys = [json.dumps(run.settings, sort_keys=True) for run in runs]
-    names = list(runs[0].settings)
+    names = runs[0].settings
     differing = [name for name in names if len({_text(run, name) for run in runs}) > 1]
     rows: dict[str, Row] = {}
     pairs = sorted(zip(keys, runs), key=lambda pair: (not pair[1].finished, pair[1].seed))
-    for key in dict.fromkeys(keys):
-        run = runs[keys.index(key)]
+    for key, run in zip(keys, runs):
         told = (f"{name}={_text(run, name)}" for name in differing if name != "model")
         rows[key] = Row(printable(run.settings["model"]), printable(", ".join(told)))
     for key, run in pairs:

@@ -13,7 +13,6 @@ from errors import InputError, nearest
 from figures import summary
 from figures.curves import read_history
 from records.config import Config, make_config
-from records.recipes import OWN
 from records.run_folder import read_config
 from utils import read_regular, to_json, write_atomically
 
@@ -28,8 +27,6 @@ NAMES = (
     "stochastic-depth-augmented",
 )
 ROOT = Path(__file__).resolve().parents[1]
-# What may differ between a run that is kept and the recipe of today: nothing that it learns from.
-_FREE = (*OWN, "data_dir", "log_interval", "checkpoint_minutes")
 _KEPT = ("metrics.csv", "results.json")
 _MAX_BYTES = 16 * 2**20
 
@@ -134,7 +131,7 @@ class Entry:
             f"{field.name} was {old}, is {new}"
             for field in dataclasses.fields(Config)
             for old, new in [(getattr(kept, field.name), getattr(self.config, field.name))]
-            if field.name not in _FREE and old != new
+            if field.name not in summary.FREE and old != new
         )
 
     def keep(self) -> None:
