@@ -90,19 +90,17 @@ class RunFolder:
         with one_line(f"cannot write {path}"):
             path.mkdir(parents=True, exist_ok=True)
         lock = _lock(path)
-        if (path / "config.json").exists():
-            lock.close()
+        # The log and the lock may be of a run that was killed before it wrote its config.
+        names = {entry.name for entry in path.iterdir()} - {"lock", "train.log"}
+        if all(name.startswith(".") for name in names):
+            return cls(path, lock)
+        lock.close()
+        if "config.json" in names:
             raise InputError(
                 f"{path} holds a run already: go on with it by --resume {path}, or choose another "
                 "--name"
             )
-        # These two are left by a run that was killed before it wrote its config; nothing is lost.
-        others = {entry.name for entry in path.iterdir()} - {"lock", "train.log"}
-        others = {name for name in others if not name.startswith(".")}
-        if others:
-            lock.close()
-            raise InputError(f"{path} is not empty and not a run folder: choose another --name")
-        return cls(path, lock)
+        raise InputError(f"{path} is not empty and not a run folder: choose another --name")
 
     @classmethod
     def resume(cls, path: Path) -> RunFolder:
@@ -117,18 +115,9 @@ class RunFolder:
             raise InputError(f"{path} holds no run (there is no config.json): check --resume")
         return cls(path, _lock(path))
 
-    @property
-    def checkpoints(self) -> Path:
-        """The folder of the checkpoints."""
-        return self.path / "checkpoints"
-
-    def read_config(self) -> dict[str, Any]:
-        """Return what `write_config` wrote."""
-        return read_config(self.path)
-
-    def write_config(self, description: Mapping[str, Any]) -> None:
-        """Write ``config.json``."""
-        write_atomically(self.path / "config.json", to_json(description, indent=1) + b"\n")
+    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        """Write ``config.json`` (what the run is) or ``results.json`` (its errors at the end)."""
+        write_atomically(self.path / name, to_json(value, indent=1) + b"\n")
 
     def write_history(self, history: Sequence[Mapping[str, Any]]) -> None:
         """Write ``metrics.jsonl`` and ``metrics.csv`` anew: one line an epoch, never half a line.
@@ -144,10 +133,6 @@ class RunFolder:
         writer.writerows(history)
         write_atomically(self.path / "metrics.csv", table.getvalue().encode())
 
-    def write_results(self, results: Mapping[str, Any]) -> None:
-        """Write ``results.json``: the errors on the test set at the end of the run."""
-        write_atomically(self.path / "results.json", to_json(results, indent=1) + b"\n")
-
     def remove_results(self) -> None:
         """Remove ``results.json`` before the run goes on."""
         with one_line(f"cannot write {self.path}"):
@@ -157,17 +142,15 @@ class RunFolder:
         """Add an epoch's numbers to TensorBoard's events; the first call hides older ones of it."""
         if not self._has_events:
             return
-        if self._writer is None:
-            from tensorboardX import SummaryWriter
+        folder = str(self.path / "tensorboard")
+        with one_line(f"cannot write {folder}"):
+            if self._writer is None:
+                from tensorboardX import SummaryWriter
 
-            with one_line(f"cannot write {self.path}/tensorboard"):
-                self._writer = SummaryWriter(
-                    str(self.path / "tensorboard"), purge_step=epoch["epoch"]
-                )
-        for name, value in epoch.items():
-            if name != "epoch" and value is not None:
-                self._writer.add_scalar(name, value, epoch["epoch"])
-        with one_line(f"cannot write {self.path}/tensorboard"):
+                self._writer = SummaryWriter(folder, purge_step=epoch["epoch"])
+            for name, value in epoch.items():
+                if name != "epoch" and value is not None:
+                    self._writer.add_scalar(name, value, epoch["epoch"])
             self._writer.flush()
 
     def close(self) -> None:
@@ -283,16 +266,13 @@ def describe_environment() -> dict[str, Any]:
 
 def _git_state() -> dict[str, Any] | None:
     """Return the commit and whether files differ from it; None outside of a checkout."""
-    here = Path(__file__).parent
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(here), *arguments]
-        return subprocess.run(
-            command, check=True, timeout=30, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        ).stdout.decode()
-
+    git = ["git", "-C", str(Path(__file__).parent)]
+    commands = (["rev-parse", "HEAD"], ["status", "--porcelain", "-uno"])
     try:
-        commit = git("rev-parse", "HEAD").strip()
-        return {"commit": commit, "changed": bool(git("status", "--porcelain", "-uno"))}
+        commit, changes = (
+            subprocess.run([*git, *each], check=True, timeout=30, capture_output=True).stdout
+            for each in commands
+        )
     except (OSError, subprocess.SubprocessError):
         return None  # a copy of the files without git will do
+    return {"commit": commit.decode().strip(), "changed": bool(changes)}

@@ -8,7 +8,7 @@ from typing import Any, Mapping
 from errors import InputError
 from records.checkpoints import Checkpoint, Checkpoints, newest
 from records.config import RESUMABLE, Config
-from records.run_folder import RunFolder, describe_environment
+from records.run_folder import RunFolder, describe_environment, read_config
 from training.run import Run
 from training.schedule import make_schedule
 from training.state import State
@@ -58,12 +58,21 @@ def begin_or_resume(run: Run, state: State, folder: RunFolder) -> Checkpoints:
     InputError
         If the run that was stopped differs from this one, or all its checkpoints are damaged.
     """
-    loaded = None
+    loaded, description = None, run.description()
     if run.config.resume:
-        loaded = _check_stopped_run(run, folder)
+        loaded = _check_stopped_run(run, folder, description)
     else:
-        _begin(run, folder)
-    known = identity(folder.read_config())
+        folder.write_json("config.json", description)
+        LOG.info(
+            "%s on %s: %s parameters, %d training images, %d to validate, run folder %s",
+            description["net"],
+            run.data.name,
+            f"{description['parameters']:,}",
+            len(run.loader.split),
+            len(run.validation),
+            folder.path,
+        )
+    known = identity(read_config(folder.path))
     if loaded:
         state.load(loaded)
         if state.progress.identity != known:
@@ -71,35 +80,22 @@ def begin_or_resume(run: Run, state: State, folder: RunFolder) -> Checkpoints:
                 f"{loaded.path} belongs to another run than its config.json: is that altered?"
             )
     state.progress.identity = known
-    return Checkpoints(folder.checkpoints, loaded)
+    return Checkpoints(folder.path / "checkpoints", loaded)
 
 
-def _begin(run: Run, folder: RunFolder) -> None:
-    description = run.description()
-    folder.write_config(description)
-    LOG.info(
-        "%s on %s: %s parameters, %d training images, %d to validate, run folder %s",
-        description["net"],
-        run.data.name,
-        f"{description['parameters']:,}",
-        len(run.loader.split),
-        len(run.validation),
-        folder.path,
-    )
-
-
-def _check_stopped_run(run: Run, folder: RunFolder) -> Checkpoint | None:
+def _check_stopped_run(
+    run: Run, folder: RunFolder, description: Mapping[str, Any]
+) -> Checkpoint | None:
     """Add this part to a stopped run's config; return its newest checkpoint, if it has any."""
-    description = run.description()
-    stored = folder.read_config()
-    check_same_run(run, stored)
+    stored = read_config(folder.path)
+    _check_same(stored, description)
     if run.config.init_from:  # its images are normalised as those of the source were
         try:
             normaliser = Normaliser.from_dict(stored["data"])
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"config.json is damaged: {error!r}") from error
         run.data = replace(run.data, normaliser=normaliser)
-    loaded = newest(folder.checkpoints, LOG.warning)
+    loaded = newest(folder.path / "checkpoints", LOG.warning)
     if run.config.init_from and not loaded:
         raise InputError(
             f"{folder.path} was stopped before it had saved the weights of {run.config.init_from}: "
@@ -122,7 +118,8 @@ def _check_stopped_run(run: Run, folder: RunFolder) -> Checkpoint | None:
         LOG.warning("%s: %s instead of %s; the last bits may differ", name, is_, was)
     # `PLACE` holds for this part alone, so that the run keeps its identity.
     settings = {name: description["config"][name] for name in RESUMABLE}
-    folder.write_config({**stored, "config": {**stored["config"], **settings}, "resumed": parts})
+    changed = {"config": {**stored["config"], **settings}, "resumed": parts}
+    folder.write_json("config.json", {**stored, **changed})
     folder.remove_results()  # they are of the weights that the run goes on from
     return loaded
 
@@ -135,23 +132,16 @@ def _differences(*parts: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     ]
 
 
-def check_same_run(run: Run, stored: dict[str, Any]) -> None:
-    """Refuse to go on with other data, workers or precision, naming what differs.
-
-    Raises
-    ------
-    InputError
-        If the run's description, as stored, does not fit.
-    """
-    now = run.description()
-    names = ("name", "classes", "fingerprint", "split", "train", "val", "test")
+def _check_same(stored: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse to go on with other data, workers or precision, naming what differs."""
     data = stored.get("data")
     if not isinstance(data, dict):
         raise InputError("config.json says nothing of the data: it is damaged")
+    names = ("name", "classes", "fingerprint", "split", "train", "val", "test")
     pairs = [(f"data {name}", data.get(name), now["data"][name]) for name in names]
-    pairs += [(name, stored.get(name), now[name]) for name in ("workers", "devices")]
-    # Runs of older versions have no entry for it.
-    pairs.append(("precision", stored.get("precision", now["precision"]), now["precision"]))
+    # Runs of older versions have no entry for precision.
+    stored = {"precision": now["precision"], **stored}
+    pairs += [(name, stored.get(name), now[name]) for name in ("workers", "devices", "precision")]
     differing = [f"{name} was {old}, is {new}" for name, old, new in pairs if old != new]
     if differing:
         raise InputError(f"this is not the run that was stopped: {'; '.join(differing)}")

@@ -20,7 +20,7 @@ from inference.trained import open_weights, run_facts
 from records.checkpoints import Checkpoint, read_checkpoint
 from records.config import Config
 from records.naming import new_folder
-from records.run_folder import RunFolder, log_to_screen
+from records.run_folder import RunFolder, log_to_screen, read_config
 from training.distributed import Workers
 from training.epoch import StoppedError, finish_epoch, log_epoch, train_one_epoch
 from training.pace import Pace
@@ -191,9 +191,9 @@ def test_and_export(
             folder.path / "export",
             run.data.classes,
             run.data.normaliser,
-            extra=run_facts(folder.read_config(), results, checkpoint),
+            extra=run_facts(read_config(folder.path), results, checkpoint),
         )
-    folder.write_results(results)
+    folder.write_json("results.json", results)
     LOG.info(
         "test error: %.2f %% at the last epoch, %.2f %% at the best (%d)",
         100 * (1 - results["test_acc_last"]),
