@@ -24,7 +24,7 @@ from typing import Any, Callable, Mapping
 import numpy as np
 
 from errors import InputError
-from utils import one_line, sha256, sync_folder, to_json, write_synced
+from utils import one_line, read_regular, sha256, sync_folder, to_json, write_synced
 from weights.parameters import save_arrays
 from weights.params_file import MAX_BYTES, read_params
 
@@ -65,23 +65,15 @@ def read_checkpoint(path: Path) -> Checkpoint:
         If anything in it is missing, altered or unreadable.
     """
     try:
-        if (path / "manifest.json").stat().st_size > _MAX_MANIFEST:
-            raise InputError(f"{path}/manifest.json is too large to be one")
-        manifest = json.loads((path / "manifest.json").read_bytes())
+        manifest = json.loads(read_regular(path / "manifest.json", _MAX_MANIFEST))
         claimed = manifest.pop("sha256")
         if claimed != sha256(to_json(manifest)):
             raise InputError(f"{path}/manifest.json is damaged: its checksum is another")
-        files = {}
-        for name in _FILES:
-            size = manifest["files"][name]["bytes"]
-            if (path / name).stat().st_size != size or size > MAX_BYTES:
-                raise InputError(f"{path / name} is damaged: it should have {size} bytes")
-            files[name] = (path / name).read_bytes()
-            if sha256(files[name]) != manifest["files"][name]["sha256"]:
-                raise InputError(f"{path / name} is damaged: its checksum is another")
+        files = {name: read_regular(path / name, MAX_BYTES) for name in _FILES}
+        for name, data in files.items():
+            if manifest["files"][name] != _facts(data):
+                raise InputError(f"{path / name} is damaged: its size or checksum is another")
         return Checkpoint(path, manifest["progress"], files)
-    except OSError as error:
-        raise InputError(f"cannot read {error.filename}: {error.strerror}") from error
     except InputError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -127,6 +119,11 @@ def find(run: Path) -> Checkpoint:
     if checkpoint is None:
         raise InputError(f"{run} holds no checkpoint: is it a run folder?")
     return checkpoint
+
+
+def _facts(data: bytes) -> dict[str, Any]:
+    """Return what a manifest says of a file."""
+    return {"bytes": len(data), "sha256": sha256(data)}
 
 
 def _list(folder: Path) -> list[Path]:
@@ -198,9 +195,8 @@ class Checkpoints:
                 files["best.params"] = save_arrays(side / "best.params", best or net)
             else:
                 write_synced(side / "best.params", self._best)
-            manifest: dict[str, Any] = {"progress": dict(progress), "files": {}}
-            for name, data in files.items():
-                manifest["files"][name] = {"bytes": len(data), "sha256": sha256(data)}
+            facts = {name: _facts(data) for name, data in files.items()}
+            manifest: dict[str, Any] = {"progress": dict(progress), "files": facts}
             manifest["sha256"] = sha256(to_json(manifest))
             write_synced(side / "manifest.json", to_json(manifest))
             sync_folder(side)

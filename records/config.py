@@ -176,9 +176,8 @@ class Config:
 
     def model_options(self) -> dict[str, Any]:
         """Return what `models.get_model` is to be told beside the name and the classes."""
-        defaults = {field.name: field.default for field in dataclasses.fields(self)}
         options = {name: getattr(self, name) for name in MODEL_OPTIONS}
-        return {name: value for name, value in options.items() if value != defaults[name]}
+        return {name: value for name, value in options.items() if value != getattr(Config, name)}
 
     def to_dict(self) -> dict[str, Any]:
         """Return every field in a form that JSON can hold."""

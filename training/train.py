@@ -32,8 +32,6 @@ from training.trainer import loss_scaler
 from utils import LOG, Normaliser, sha256
 from weights.parameters import set_parameters
 
-EVALUATION_BATCH = 250
-
 
 def evaluate(run: Run, split: Split) -> dict[str, Any]:
     """Return loss and accuracy of the net as it is, or of its moving average.
@@ -43,8 +41,7 @@ def evaluate(run: Run, split: Split) -> dict[str, Any]:
     DivergedError
         If the loss is not finite.
     """
-    batch = EVALUATION_BATCH
-    result = evaluate_net(run.result, split, run.data.normaliser, run.ctx, batch)
+    result = evaluate_net(run.result, split, run.data.normaliser, run.ctx, 250)
     if not math.isfinite(result["loss"]):
         raise DivergedError(f"the loss on {len(split)} held-out images is {result['loss']}")
     return result
