@@ -84,14 +84,11 @@ class Entry:
     ----------
     study, recipe : str
     config : Config
-    folder : Path
-        The one that ``results`` and ``runs`` are in.
     """
 
     study: str
     recipe: str
     config: Config
-    folder: Path
 
     @property
     def name(self) -> str:
@@ -101,12 +98,12 @@ class Entry:
     @property
     def working(self) -> Path:
         """The run's folder while it is trained."""
-        return self.folder / "runs" / self.study / self.name
+        return ROOT / "runs" / self.study / self.name
 
     @property
     def kept(self) -> Path:
         """The folder of what it leaves."""
-        return self.folder / "results" / self.study / self.name
+        return results_of(self.study) / self.name
 
     @property
     def done(self) -> bool:
@@ -179,7 +176,7 @@ def get_study(name: str) -> Study | Measurement:
 def entries(name: str, study: Study) -> list[Entry]:
     """Return a study's runs in the order in which they are taken: every recipe, seed by seed."""
     return [
-        Entry(name, recipe, make_config(**settings, seed=seed), ROOT)
+        Entry(name, recipe, make_config(**settings, seed=seed))
         for seed in study.seeds
         for recipe, settings in study.recipes.items()
     ]

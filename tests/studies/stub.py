@@ -47,11 +47,9 @@ def install(patch: Any, folder: Path, epochs: int = 1, seeds: tuple[int, ...] = 
     patch.setattr(study, "ROOT", folder)
 
 
-def entry(folder: Path, epochs: int = 1, seed: int = 0, **settings: Any) -> Entry:
+def entry(epochs: int = 1, seed: int = 0, **settings: Any) -> Entry:
     """Return a run of the study."""
-    return Entry(
-        NAME, "a", make_config(**{**TINY, **settings, "epochs": epochs}, seed=seed), folder
-    )
+    return Entry(NAME, "a", make_config(**{**TINY, **settings, "epochs": epochs}, seed=seed))
 
 
 def keep(made: Entry, test_error: float = 0.25, **described: Any) -> Entry:

@@ -34,8 +34,8 @@ def refused(capsys, *arguments):
 
 def test_the_listing_says_what_is_done_and_how_long_the_rest_takes(folder, capsys, monkeypatch):
     monkeypatch.setattr(pace, "hours", lambda *_: 0.5)
-    keep(entry(folder, 2))
-    working = entry(folder, 2, seed=1).working
+    keep(entry(2))
+    working = entry(2, seed=1).working
     working.mkdir(parents=True)
     (working / "metrics.jsonl").write_text('{"epoch": 1, "lr": 0.1}\n')
     assert command.main(["--jobs", "1"]) == 0
@@ -46,7 +46,7 @@ def test_the_listing_says_what_is_done_and_how_long_the_rest_takes(folder, capsy
     assert "stub-measured: How much?\na measurement of a few minutes: missing" in said
 
 
-def test_a_runs_pace_is_that_of_its_own_steps(tmp_path, monkeypatch):
+def test_a_runs_pace_is_that_of_its_own_steps(monkeypatch):
     sizes, train_step = [], step.train_step
 
     def watched(net, trainer, images, *others):
@@ -54,7 +54,7 @@ def test_a_runs_pace_is_that_of_its_own_steps(tmp_path, monkeypatch):
         return train_step(net, trainer, images, *others)
 
     monkeypatch.setattr(step, "train_step", watched)
-    config = entry(tmp_path).config
+    config = entry().config
     assert pace.measure(config) > 0
     assert set(sizes) == {config.batch_size}
 
@@ -77,16 +77,16 @@ def test_what_cannot_be_done_is_told_in_one_line(folder, capsys, words, told):
 
 @pytest.mark.parametrize("flag", [(), ("--report",)])
 def test_a_result_of_another_recipe_is_named_and_not_mixed(folder, capsys, flag):
-    keep(entry(folder, 2))
-    keep(entry(folder, 2, seed=1, lr=0.7))
+    keep(entry(2))
+    keep(entry(2, seed=1, lr=0.7))
     line = refused(capsys, NAME, *flag)
     assert "a-seed1 was made by another recipe: lr was 0.7, is 0.1" in line
     assert (folder / "results" / "README.md").read_text() == PAGE
 
 
 def test_a_report_says_how_many_seeds_it_is_of_and_follows_the_files(folder):
-    keep(entry(folder, 2), 0.25)
-    keep(entry(folder, 2, seed=2), 0.35)
+    keep(entry(2), 0.25)
+    keep(entry(2, seed=2), 0.35)
     assert command.main([NAME, "--report"]) == 0
     page = (folder / "results" / "README.md").read_text()
     assert page.startswith("# Results\n\n<!-- stub")
@@ -98,14 +98,14 @@ def test_a_report_says_how_many_seeds_it_is_of_and_follows_the_files(folder):
 
     assert command.main([NAME, "--report"]) == 0
     assert (folder / "results" / "README.md").read_text() == page
-    path = entry(folder, 2).kept / "results.json"
+    path = entry(2).kept / "results.json"
     path.write_text(path.read_text().replace("0.75", "0.65"))
     assert command.main([NAME, "--report"]) == 0
     assert "35.00 ± 0.00" in (folder / "results" / "README.md").read_text()
 
 
 def test_a_page_without_a_place_for_it_is_refused(folder, capsys):
-    keep(entry(folder, 2))
+    keep(entry(2))
     (folder / "results" / "README.md").write_text("# Results\n")
     assert "lacks the lines <!-- stub" in refused(capsys, NAME, "--report")
 

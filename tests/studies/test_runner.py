@@ -13,7 +13,7 @@ import pytest
 from stub import entry, keep
 
 from errors import InputError
-from studies import runner
+from studies import runner, study
 from utils import to_json
 
 EPOCHS = 40
@@ -21,18 +21,18 @@ EPOCHS = 40
 CODE = """
 import json, sys
 from pathlib import Path
-from studies import runner
-from studies.study import Entry
+from studies import runner, study
 from records.config import Config
-runner.NICEST = 0
+runner.NICEST, study.ROOT = 0, Path(sys.argv[1])
 config = Config.from_dict(json.loads(sys.argv[2]))
-runner.run([Entry("stub", "a", config, Path(sys.argv[1]))], jobs=1)
+runner.run([study.Entry("stub", "a", config)], jobs=1)
 """
 
 
 @pytest.fixture(autouse=True)
-def usual_priority(monkeypatch):
-    """Let tests be done also where the machine is at work."""
+def own_folder(tmp_path, monkeypatch):
+    """Run in a folder of its own; and let tests be done also where the machine is at work."""
+    monkeypatch.setattr(study, "ROOT", tmp_path)
     monkeypatch.setattr(runner, "NICEST", 0)
 
 
@@ -45,7 +45,7 @@ def wait_for(happened, seconds=60):
 
 def test_a_run_survives_its_runner_and_is_taken_once(tmp_path, capfd):
     """Its runner is killed, another finds it running, and a third one goes on with it."""
-    long = entry(tmp_path, EPOCHS)
+    long = entry(EPOCHS)
     command = [sys.executable, "-c", CODE, str(tmp_path), to_json(long.config.to_dict()).decode()]
     first = subprocess.Popen(command, cwd=runner.ROOT, stdout=subprocess.DEVNULL)
     wait_for(lambda: long.epochs_done() > 0)
@@ -77,16 +77,16 @@ def test_a_run_survives_its_runner_and_is_taken_once(tmp_path, capfd):
     assert "name" not in json.loads(described)["host"]
 
 
-def test_what_is_done_is_left_alone(tmp_path, monkeypatch):
+def test_what_is_done_is_left_alone(monkeypatch):
     monkeypatch.setattr(runner, "start", lambda *_: pytest.fail("it is done"))
-    assert runner.run([keep(entry(tmp_path))], jobs=1) == 0
+    assert runner.run([keep(entry())], jobs=1) == 0
     # Also if another runner has done it since this one began.
-    monkeypatch.setattr(runner, "get_dataset", lambda *_: keep(entry(tmp_path, seed=1)))
-    assert runner.run([entry(tmp_path, seed=1)], jobs=1) == 0
+    monkeypatch.setattr(runner, "get_dataset", lambda *_: keep(entry(seed=1)))
+    assert runner.run([entry(seed=1)], jobs=1) == 0
 
 
-def test_time_that_is_up_stops_a_run_whatever_it_is_doing(tmp_path, capsys):
-    assert runner.run([entry(tmp_path), entry(tmp_path, seed=1)], hours=1e-9, jobs=1) == 0
+def test_time_that_is_up_stops_a_run_whatever_it_is_doing(capsys):
+    assert runner.run([entry(), entry(seed=1)], hours=1e-9, jobs=1) == 0
     assert capsys.readouterr().out.splitlines() == [
         "stub: a-seed0 starts",
         "stub: a-seed0 stopped after 0 epochs",
@@ -98,6 +98,6 @@ def test_data_that_are_not_cifar10s_are_refused_once_and_before_any_run(tmp_path
     for number in range(1, 6):
         (tmp_path / f"data_batch_{number}.bin").write_bytes(b"no images")
     (tmp_path / "test_batch.bin").write_bytes(b"no images")
-    cifar = entry(tmp_path, dataset="cifar10")
+    cifar = entry(dataset="cifar10")
     with pytest.raises(InputError, match="data_batch_1"):
         runner.run([cifar], str(tmp_path), jobs=1)

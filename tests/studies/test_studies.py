@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from stub import entry, keep
+from stub import NAME, keep
 
 import models
 from figures import summary
 from records.config import Config
 from studies import parameters
-from studies.study import NAMES, Measurement, entries, get_study
+from studies.study import NAMES, Entry, Measurement, entries, get_study
 
 RUNS = [name for name in NAMES if not isinstance(get_study(name), Measurement)]
 
@@ -28,12 +28,13 @@ def test_every_recipe_is_a_net_on_cifar10_and_no_two_are_one(name):
         models.get_model(config.model, **config.model_options())
 
 
-def test_errors_stand_over_the_parameters_and_the_work_of_their_nets(tmp_path):
+def test_errors_stand_over_the_parameters_and_the_work_of_their_nets(tmp_path, monkeypatch):
+    monkeypatch.setattr("studies.study.ROOT", tmp_path)
     runs = []
     for number, (recipe, error) in enumerate((("resnet20", 0.3), ("k16", 0.2), ("resnet20", 0.4))):
         config = entries("parameters", parameters.STUDY)[0].config
         given = {**config.to_dict(), **parameters.STUDY.recipes[recipe], "seed": number}
-        made = dataclasses.replace(entry(tmp_path), recipe=recipe, config=Config.from_dict(given))
+        made = Entry(NAME, recipe, Config.from_dict(given))
         runs.append(summary.read_run(keep(made, error, parameters=10**6 * (1 + number % 2)).kept))
     figure = parameters.draw(summary.group(runs), tmp_path / "picture.png")
     by_parameters, by_work = figure.axes
