@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from pathlib import Path
-from typing import Any, Mapping, Sequence
+from typing import Any, Sequence
 
 from errors import InputError, Parser
 from records.config import PLACE, RESUMABLE, Config, make_config, yes_no
@@ -62,31 +62,14 @@ def parse_args(argv: Sequence[str] | None = None) -> Config:
     Raises
     ------
     InputError
-        If a flag or its value does not fit, or there is no such run.
+        If a flag or its value does not fit, or there is no such run. With ``--resume``, also if
+        flags would change what the run is (each is named), lower its epochs, or raise them without
+        naming the schedule that they stretch.
     """
     given = vars(make_parser().parse_args(argv))
     if "resume" not in given:
         return make_config(**given)
-    stored = read_config(Path(given["resume"]))
-    return resumed(Config.from_dict(stored["config"]), given)
-
-
-def resumed(config: Config, given: Mapping[str, Any]) -> Config:
-    """Return a stopped run's config with the flags given to go on with it.
-
-    Parameters
-    ----------
-    config : Config
-        What the run was started with.
-    given : mapping
-        The flags given, ``resume`` among them.
-
-    Raises
-    ------
-    InputError
-        If a flag would change what the run is, naming each that differs; for fewer epochs; or for
-        more, unless the schedule that they stretch is named.
-    """
+    config = Config.from_dict(read_config(Path(given["resume"]))["config"])
     differing = [
         f"--{name.replace('_', '-')} {value} (the run has {getattr(config, name)})"
         for name, value in given.items()

@@ -205,7 +205,7 @@ def finish_epoch(run: Run, progress: Progress, validation: Mapping[str, Any] | N
     Returns
     -------
     bool
-        Whether the net is the best so far: by validation, or, without it, the last one is.
+        Whether the net is the best so far. Without validation, the newest one counts as the best.
     """
     seen = progress.step * run.config.batch_size
     steps = run.loader.steps_per_epoch

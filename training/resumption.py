@@ -19,7 +19,9 @@ _MACHINE = ("device", "processor", "threads", "mxnet")
 
 
 def identity(description: Mapping[str, Any]) -> str:
-    """Return a digest of what ``config.json`` says that stays the same in all parts of a run.
+    """Return a digest of a run's settings, data, workers and devices, as ``config.json`` has them.
+
+    It leaves out what may change when a run is resumed, so that it stays the same to the end.
 
     Raises
     ------

@@ -63,9 +63,10 @@ class State:
         self.progress = Progress()
 
     def arrays(self) -> dict[str, list[Any]]:
-        """Return the arrays beside the net's own; of those that devices share, each device's.
+        """Return all arrays of the state but the net's own: momentum, statistics, the average.
 
-        They are momentum, the running statistics of each of several devices, and the average.
+        Each name has a list. An array that is equal on all devices has one copy a device. Running
+        statistics differ from device to device, so each device's have a name of their own.
         """
         arrays = {}
         number = {parameter.name: n for n, parameter in enumerate(self._trainer._params)}
@@ -139,7 +140,19 @@ class State:
         self.loss_scale = self.progress.loss_scale
 
     def share(self, workers: Workers, *others: np.ndarray) -> list[np.ndarray]:
-        """Take on worker 0's state; return its `others`, float32 arrays that go along."""
+        """Give every worker the state of worker 0.
+
+        Parameters
+        ----------
+        workers : Workers
+        *others : numpy.ndarray
+            float32 arrays to send along.
+
+        Returns
+        -------
+        list of numpy.ndarray
+            Those of worker 0.
+        """
         progress = self.progress
         # Seconds too: a run may have been stopped when only the validation of an epoch was left.
         numbers = [progress.epoch, progress.step, progress.seconds, *self.loss_scale]

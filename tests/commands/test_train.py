@@ -59,6 +59,7 @@ def test_the_run_folder_is_complete_and_exports_the_net_that_validated_best(fini
     config = json.loads((folder / "config.json").read_text())
     assert config["config"]["model"] == "densenet_bc40_k16"
     assert {"config", "data", "versions", "host", "git", "command", "parameters"} <= set(config)
+    assert set(config["host"]) == {"name", "system", "processor", "processors", "threads"}
     history = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in history] == [1, 2]
     best = max(history, key=lambda line: (line["val_acc"], -line["epoch"]))["epoch"]
