@@ -89,10 +89,8 @@ def test_files_are_there(page):
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_are_there_with_their_flags(page):
     for program, words in commands(page):
-        flags = {word.partition("=")[0] for word in words if word.startswith("--")} - {
-            "--",
-            "--help",
-        }
+        flags = {word.partition("=")[0] for word in words if word.startswith("--")}
+        flags -= {"--", "--help"}
         others = {word for word in words if word.endswith(".py")}  # the launcher's own command
         known = set().union(*map(flags_of, {program, *others}))
         assert flags <= known, f"{program}: {sorted(flags - known)}"
