@@ -99,12 +99,14 @@ def test_more_epochs_may_be_asked_for(folder, undisturbed):
     assert told in (folder / "train.log").read_text()
 
 
-def test_a_tenth_is_held_out_unless_said_otherwise_and_the_number_is_kept(tmp_path):
-    flags = [*FLAGS, "--run-dir", str(tmp_path), "--name", "run", "--epochs", "1"]
-    train(dataclasses.replace(parse_args(flags), val_size=None))
-    described = json.loads((tmp_path / "run" / "config.json").read_text())
+def test_a_tenth_is_held_out_unless_told_and_the_data_is_known_from_everywhere(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    config = dataclasses.replace(parse_args([*FLAGS, "--data-dir", "data"]), val_size=None)
+    described = run.build(config, Workers("device")).description()
     assert described["config"]["val_size"] == described["data"]["val"] == 16
-    assert resume(tmp_path / "run", "--val-size", "16")["epochs"] == 1
+    assert described["config"]["data_dir"] == str(tmp_path / "data")
 
 
 def test_a_run_from_when_5000_images_were_the_default_is_still_known():
@@ -179,12 +181,6 @@ def test_it_goes_on_in_another_place_and_on_another_device(tmp_path, undisturbed
     assert "processor: another instead of " in log
     with pytest.raises(InputError, match="devices was 1, is 2"):
         resume(folder, "--gpus", "0,1")
-
-
-def test_the_folder_of_the_data_is_known_from_everywhere(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    config = parse_args([*FLAGS, "--data-dir", "data"])
-    assert run.build(config, Workers("device")).config.data_dir == str(tmp_path / "data")
 
 
 def test_other_data_is_refused_and_named(folder, monkeypatch):
