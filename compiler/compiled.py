@@ -239,8 +239,9 @@ class Running:
         made = {name: mx.nd.full(shape, fill, ctx) for name, (shape, fill) in rows}
         if self._folded:
             given = {**given, **made}
-            inputs = {name: given[name] for name in self._once.list_inputs()}
-            made.update(zip(self._folded, self._once.eval(ctx, **inputs)))
+            inputs = [given[name] for name in self._once.list_inputs()]
+            found = _cached_op(self._once, (), ())(*inputs)
+            made.update(zip(self._folded, found if isinstance(found, list) else [found]))
         return made
 
 

@@ -31,8 +31,13 @@ def fold(graph, data):
     nodes = graph.needed()
     fixed = set()
     for node in nodes:
-        apart = node.name in data or node.branches or _RANDOM.search(node.op)
-        if not apart and all(value.node in fixed for value in node.inputs):
+        if node.op == "null":
+            constant = node.name not in data
+        else:
+            # What reads nothing is left: it is quickly made, or random.
+            constant = node.inputs and all(value.node in fixed for value in node.inputs)
+            constant = constant and not (node.branches or _RANDOM.search(node.op))
+        if constant:
             fixed.add(node)
             once.nodes.append(node)
 
