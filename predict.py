@@ -17,13 +17,12 @@ import csv
 import json
 import os
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
 import numpy as np
 
-from datasets.images import MAX_BYTES, THREADS, decode_image, read_image
+from datasets.images import MAX_BYTES, decode_image, read_each, read_image
 from inference.classifiers import Classifier, open_classifier
 from utils import whole_file
 
@@ -81,19 +80,15 @@ def load_images(files: Sequence[str]) -> list[np.ndarray | InputError]:
         Of any size and mode; ``-`` is stdin.
     """
 
-    def load(file: str) -> np.ndarray | InputError:
-        try:
-            if file != STDIN:
-                return read_image(Path(file))
-            content = sys.stdin.buffer.read(MAX_BYTES + 1)
-            if len(content) > MAX_BYTES:
-                raise InputError(f"stdin brings more than {MAX_BYTES} bytes: too much for an image")
-            return decode_image(content, "stdin")
-        except InputError as error:
-            return error
+    def load(file: str) -> np.ndarray:
+        if file != STDIN:
+            return read_image(Path(file))
+        content = sys.stdin.buffer.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise InputError(f"stdin brings more than {MAX_BYTES} bytes: too much for an image")
+        return decode_image(content, "stdin")
 
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, THREADS)) as pool:
-        return list(pool.map(load, files))
+    return list(read_each(load, files))
 
 
 def bars(probabilities: Mapping[str, float], unicode: bool = True) -> list[str]:

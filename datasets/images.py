@@ -8,7 +8,7 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Iterable, Sequence
+from typing import Any, Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -97,6 +97,24 @@ def decode_image(content: bytes, name: object) -> np.ndarray:
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
+def read_each(
+    read: Callable[[Any], np.ndarray], files: Sequence[Any]
+) -> Iterator[np.ndarray | InputError]:
+    """Yield, in order, what `read` returns for each file or the `InputError` that it raises.
+
+    Files are read in parallel.
+    """
+
+    def attempt(file: Any) -> np.ndarray | InputError:
+        try:
+            return read(file)
+        except InputError as error:
+            return error
+
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, THREADS)) as pool:
+        yield from pool.map(attempt, files)
+
+
 def read_images(paths: Sequence[Path], what: str) -> np.ndarray:
     """Read many image files, in parallel and with a progress bar.
 
@@ -117,21 +135,13 @@ def read_images(paths: Sequence[Path], what: str) -> np.ndarray:
     InputError
         Naming the first files that cannot be read, and how many there are.
     """
-
-    def read(path: Path) -> np.ndarray | InputError:
-        try:
-            return read_image(path)
-        except InputError as error:
-            return error
-
     images = np.empty((len(paths), *IMAGE_SHAPE), np.uint8)
     mistakes = []
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, THREADS)) as pool:
-        for index, image in enumerate(_progress(pool.map(read, paths), what, len(paths))):
-            if isinstance(image, InputError):
-                mistakes.append(str(image))
-            else:
-                images[index] = image
+    for index, image in enumerate(_progress(read_each(read_image, paths), what, len(paths))):
+        if isinstance(image, InputError):
+            mistakes.append(str(image))
+        else:
+            images[index] = image
     if mistakes:
         more = f" (and {len(mistakes) - 3} more)" if len(mistakes) > 3 else ""
         raise InputError("; ".join(mistakes[:3]) + more)

@@ -58,7 +58,7 @@ PRESETS: Mapping[str, Preset] = {
     ),
     "cpu-90min": Preset(
         "this repository: a ResNet-11 that pools early, all 50,000 images, the last epoch's error",
-        "9.3 % error on JPEG-compressed CIFAR-10 (one run), 78 minutes on two AVX512-BF16 cores",
+        "9.3 % error on JPEG-compressed CIFAR-10 (one run), 76 minutes on two AVX512-BF16 cores",
         {
             "model": "resnet",
             "depth": 11,

@@ -17,7 +17,13 @@ from errors import InputError
 from records.checkpoints import Checkpoint, Checkpoints
 from training.distributed import Workers
 from training.trainer import loss_scaler
-from weights.parameters import current_value, is_moving, named_parameters, set_parameters
+from weights.parameters import (
+    current_value,
+    get_parameters,
+    is_moving,
+    named_parameters,
+    set_parameters,
+)
 
 _LOSS_SCALE = ("_loss_scale", "_next_loss_scale", "_unskipped")
 
@@ -156,7 +162,7 @@ class State:
         progress = self.progress
         # Seconds too: a run may have been stopped when only the validation of an epoch was left.
         numbers = [progress.epoch, progress.step, progress.seconds, *self.loss_scale]
-        net = {name: value.asnumpy() for name, value in _values(self._net).items()}
+        net = get_parameters(self._net)
         rest = {name: copies[0].asnumpy() for name, copies in self.arrays().items()}
         sent = [np.array(numbers, np.float32), *others, *net.values(), *rest.values()]
         received = iter(workers.broadcast(sent))

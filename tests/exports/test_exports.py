@@ -188,15 +188,23 @@ def test_export_that_disagrees_is_not_written_and_the_one_before_stays(
     assert files_in(tmp_path) == before
 
 
-def test_logits_may_differ_by_rounding_and_no_more():
+def test_rounding_is_measured_and_no_excuse_for_a_wrong_export(monkeypatch):
     net = small_net()
+    assert 0 < graph.rounding_error(net, NORMALISER) < 1e-5
 
-    def wrong_by(fault):
-        return CLASSES, {}, lambda images: net(normalised(images)).asnumpy() + fault
+    def check(fault, rounding):
+        def run(images):
+            expected = net(normalised(images)).asnumpy()
+            return expected + fault * max(1, np.abs(expected).max())
 
-    graph.check_agreement("it", wrong_by(2e-5), net, NORMALISER)
-    with pytest.raises(InputError, match="does not agree"):
-        graph.check_agreement("it", wrong_by(1e-3), net, NORMALISER)
+        monkeypatch.setattr(graph, "rounding_error", lambda *_: rounding)
+        graph.check_agreement("it", (CLASSES, {}, run), net, NORMALISER)
+
+    check(9e-6, 0.0)
+    check(3e-5, 1e-5)
+    for fault, rounding in ((5e-5, 1e-7), (1e-3, 1e-2), (np.nan, np.nan)):
+        with pytest.raises(InputError, match="does not agree"):
+            check(fault, rounding)
 
 
 @pytest.mark.parametrize("export_one", [export_symbol, export_onnx])
