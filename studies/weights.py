@@ -23,7 +23,7 @@ STUDY = Study(
     question="How low is the error of weights to start from, after two hours of a core?",
     recipes={
         "resnet20": {**RECIPE, "model": "resnet20", "epochs": 40},
-        "densenet_bc40_k16": {**RECIPE, "model": "densenet_bc40_k16", "epochs": 30},
+        "densenet_bc40_k16": {**RECIPE, "model": "densenet_bc40_k16", "epochs": 20},
         "resnet56_sd": {
             **RECIPE,
             "model": "resnet56_sd",
