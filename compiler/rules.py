@@ -15,7 +15,7 @@ from .rewrite import Tensor
 
 IMAGE = 3  # channels for which oneDNN has kernels of its own
 # What works in bfloat16, of the operators that work on each number by itself.
-_BFLOAT16 = {"Activation", "Pooling", "elemwise_add", "_mul_scalar"}
+_BFLOAT16 = {"Activation", "Pooling", "elemwise_add", "_mul_scalar", "zeros_like"}
 
 
 def convolution(rewriter, node, x, weight, bias=None):

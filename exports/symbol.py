@@ -30,6 +30,7 @@ OPERATORS = {
     *("null", "Activation", "BatchNorm", "Concat", "Convolution", "Flatten", "FullyConnected"),
     *("Pooling", "Reshape", "_contrib_BilinearResize2D", "_copy", "_mul_scalar", "broadcast_add"),
     *("broadcast_mul", "broadcast_sub", "elemwise_mul", "mean", "ones_like", "sigmoid"),
+    "zeros_like",
 }
 _MAX_OUTPUTS = 8  # of one operator; these have five at most
 _MAX_JSON = 16 * 2**20  # bytes; Python takes some ten times as many to read it

@@ -67,7 +67,7 @@ class Shortcut(nn.HybridBlock):
 
     def hybrid_forward(self, F, x):
         x = F.Pooling(x, kernel=(2, 2), stride=(2, 2), pool_type="avg")
-        return F.concat(x, x * 0, dim=1)
+        return F.concat(x, F.zeros_like(x), dim=1)
 
 
 class PooledConv(nn.HybridBlock):
