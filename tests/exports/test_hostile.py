@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 
 from runtime import mx
@@ -215,6 +216,22 @@ def test_a_child_that_fails_is_one_line(monkeypatch, function, arguments, words)
     with pytest.raises(InputError) as caught:
         sandbox.try_in_child(function, *arguments, source="a file")
     assert str(caught.value) == f"a file {words}"
+
+
+def test_large_libraries_and_a_users_own_limits_leave_an_export_readable(tmp_path):
+    """MXNet's GPU build takes 3 GB of address space; clusters limit a job's processor time."""
+    (tmp_path / "library.py").write_text(
+        "import mmap, numpy as np\n"
+        "held = mmap.mmap(-1, 2**33, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_READ)\n"
+        "def load():\n"
+        "    return ('cat', 'dog'), {}, lambda images: np.zeros((len(images), 2))\n"
+    )
+    code = "import library, exports.sandbox as s; s.try_in_child(library.load, source='a file')"
+    subprocess.run(
+        ["sh", "-c", 'ulimit -t 200; exec "$0" -c "$1"', sys.executable, code],
+        env={**os.environ, "PYTHONPATH": f"{sandbox._ROOT}:{tmp_path}"},
+        check=True,
+    )
 
 
 def test_memory_has_a_bound_that_grows_with_the_file(exported, monkeypatch):
