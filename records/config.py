@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Mapping
 
 from errors import InputError, nearest
-from records.recipes import default_preset, is_densenet, read_recipe
+from records.recipes import default_preset, read_recipe
 
 # Passed on to `models.get_model` where they are set.
 MODEL_OPTIONS = (
@@ -270,6 +270,6 @@ def make_config(**given: Any) -> Config:
     preset = given.get("preset") or default_preset(given.get("model", "densenet"))
     recipe = checked(read_recipe(preset), f"{preset}: ")
     made = Config(**{**recipe, **given, "preset": preset})
-    if made.no_augment and made.dropout is None and is_densenet(made.model):
+    if made.no_augment and made.dropout is None and default_preset(made.model) == "densenet":
         made = dataclasses.replace(made, dropout=0.2)  # as in the DenseNet paper, section 4.2
     return made

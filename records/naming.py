@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import time
 from pathlib import Path
 
@@ -66,8 +67,8 @@ def new_folder(config: Config) -> Path:
     """
     if config.name:
         return Path(config.run_dir) / config.name
-    title = net_title(config).replace(", ", "-")
-    name = f"{title}-{config.dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
+    name = f"{net_title(config)}-{config.dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
+    name = re.sub(r"[^\w.+=-]+", "-", name)  # the data set is as yet anything a user wrote
     for number in itertools.count(1):
         path = Path(config.run_dir) / (name if number == 1 else f"{name}-{number}")
         with one_line(f"cannot write {path}"):

@@ -79,27 +79,14 @@ PRESETS: Mapping[str, Preset] = {
 }
 
 
-def is_densenet(model: str) -> bool:
-    """Whether a name is a DenseNet's; GluonCV's nets for CIFAR are all residual."""
-    return _family(model)[0] == "densenet"
-
-
 def default_preset(model: str) -> str:
-    """Return the preset of a model's family."""
-    family, depth = _family(model)
-    if family == "densenet":
-        return "densenet"
-    return "stochastic-depth-1202" if depth == 1202 else "stochastic-depth"
-
-
-def _family(model: str) -> tuple[str, int]:
+    """Return the preset of a model's family; GluonCV's nets for CIFAR are all residual."""
     import models  # settings are also read without MXNet
 
-    name = models.ALIASES.get(model, model)
-    if name not in models.REGISTRY:
-        return "", 0
-    constructor, options, _ = models.REGISTRY[name]
-    return constructor.__name__, options["depth"]
+    _, options, _ = models.REGISTRY.get(models.ALIASES.get(model, model), (None, {}, None))
+    if "growth_rate" in options:
+        return "densenet"
+    return "stochastic-depth-1202" if options.get("depth") == 1202 else "stochastic-depth"
 
 
 def read_recipe(preset: str) -> dict[str, Any]:

@@ -225,15 +225,17 @@ def read_results(run: Path, epochs: int, weights: str = "") -> dict[str, Any]:
 
 
 def _lock(path: Path) -> IO[str]:
-    with one_line(f"cannot write {path}/lock"):
+    with one_line(f"cannot lock {path}/lock"):
         file = (path / "lock").open("a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.seek(0)
-        owner = file.read().strip() or "another process"
-        file.close()
-        raise InputError(f"{path} is being written by {owner}: stop that run first") from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            with file:
+                file.seek(0)
+                owner = file.read().strip() or "another process"
+            if not isinstance(error, BlockingIOError):
+                raise
+            raise InputError(f"{path} is being written by {owner}: stop that run first") from error
     return file
 
 

@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     found = entries(arguments.name, study)
     refuse_other_recipes(found)
-    return runner.run(found, arguments.data_dir, arguments.hours, jobs)
+    return runner.run(found, arguments.data_dir, arguments.hours, jobs=jobs)
 
 
 if __name__ == "__main__":

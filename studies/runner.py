@@ -40,7 +40,7 @@ def start(entry: Entry, data_dir: str | None, threads: int) -> subprocess.Popen:
         entry.working.mkdir(parents=True, exist_ok=True)
         recipe = entry.working / ".recipe.json"
         write_atomically(recipe, to_json({"config": entry.config.to_dict()}))
-        flags = ["--preset", str(recipe), "--seed", str(entry.config.seed)]
+        flags = ["--preset", str(recipe)]
         flags += ["--run-dir", str(entry.working.parent), "--name", entry.name]
     if data_dir:
         flags += ["--data-dir", os.path.abspath(data_dir)]
@@ -60,7 +60,7 @@ def start(entry: Entry, data_dir: str | None, threads: int) -> subprocess.Popen:
 
 
 def run(
-    entries: Sequence[Entry], data_dir: str | None = None, hours: float = 1e6, jobs: int = 0
+    entries: Sequence[Entry], data_dir: str | None = None, hours: float = 1e6, *, jobs: int
 ) -> int:
     """Take the missing runs, one after the other, until all are done, time is up or a signal comes.
 
@@ -75,8 +75,8 @@ def run(
     hours : float
         When to stop.
     jobs : int
-        Runs at a time; 0: as many as there are cores, one thread each, which gets more images a
-        second through than one run on all of them.
+        Runs at a time, which share the cores: as many as these, of one thread each, get more
+        images a second through than one run on all of them.
 
     Returns
     -------
@@ -89,7 +89,6 @@ def run(
     InputError
         If the data cannot be used: once, and before any run; what has to be downloaded then is.
     """
-    jobs = jobs or physical_cores()
     threads = max(1, physical_cores() // jobs)
     waiting = [entry for entry in entries if not entry.done]
     for name in {entry.config.dataset for entry in waiting}:

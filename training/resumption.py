@@ -90,13 +90,17 @@ def _check_stopped_run(
 ) -> Checkpoint | None:
     """Add this part to a stopped run's config; return its newest checkpoint, if it has any."""
     stored = read_config(folder.path)
-    _check_same(stored, description)
-    if run.config.init_from:  # its images are normalised as those of the source were
-        try:
-            normaliser = Normaliser.from_dict(stored["data"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"config.json is damaged: {error!r}") from error
-        run.data = replace(run.data, normaliser=normaliser)
+    here = {"device": description["device"], **describe_environment()}
+    try:
+        _check_same(stored, description)
+        parts = [*stored.get("resumed", []), here]
+        differences, before = _differences(stored, *parts), stored["config"]["epochs"]
+        if run.config.init_from:  # its images are normalised as those of the source were
+            run.data = replace(run.data, normaliser=Normaliser.from_dict(stored["data"]))
+    except InputError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{folder.path}/config.json is damaged: {error!r}") from error
     loaded = newest(folder.path / "checkpoints", LOG.warning)
     if run.config.init_from and not loaded:
         raise InputError(
@@ -104,7 +108,7 @@ def _check_stopped_run(
             "remove it and start anew"
         )
     LOG.info("going on with %s from %s", folder.path, loaded.path.name if loaded else "the start")
-    before, steps = stored["config"]["epochs"], run.loader.steps_per_epoch
+    steps = run.loader.steps_per_epoch
     if loaded and run.config.epochs > before:
         done = loaded.progress["epoch"] * steps + loaded.progress["step"]
         old = make_schedule(replace(run.config, epochs=before), steps)
@@ -112,11 +116,7 @@ def _check_stopped_run(
             "%d epochs instead of %d: the learning rate goes on at %g, it has come to %g",
             *(run.config.epochs, before, run.schedule(done), old(max(0, done - 1))),
         )
-    parts = [
-        *stored.get("resumed", []),
-        {"device": description["device"], **describe_environment()},
-    ]
-    for name, was, is_ in _differences(stored, *parts):
+    for name, was, is_ in differences:
         LOG.warning("%s: %s instead of %s; the last bits may differ", name, is_, was)
     # `PLACE` holds for this part alone, so that the run keeps its identity.
     settings = {name: description["config"][name] for name in RESUMABLE}
@@ -136,9 +136,7 @@ def _differences(*parts: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
 
 def _check_same(stored: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Refuse to go on with other data, workers or precision, naming what differs."""
-    data = stored.get("data")
-    if not isinstance(data, dict):
-        raise InputError("config.json says nothing of the data: it is damaged")
+    data = stored["data"]
     names = ("name", "classes", "fingerprint", "split", "train", "val", "test")
     pairs = [(f"data {name}", data.get(name), now["data"][name]) for name in names]
     # Runs of older versions have no entry for precision.

@@ -93,6 +93,7 @@ def test_a_run_goes_on_when_nobody_reads_its_output_any_more(tmp_path):
 REFUSALS = [
     (["--model", "densnet"], "did you mean densenet"),
     (["--dataset", "shape"], "did you mean shapes"),
+    (["--dataset", "data/cifar10"], "did you mean cifar10"),  # nor does it make a folder for that
     (["--model", "densenet", "--depth", "41"], "41"),
     (["--model", "resnet20", "--depth", "21"], "21"),
     (["--model", "resnet20", "--growth-rate", "12"], "growth_rate"),

@@ -25,7 +25,7 @@ from exports.onnx import OPSET, export_onnx
 from exports.symbol import OPERATORS, export_symbol
 from inference.classifiers import open_classifier
 from records.config import make_config
-from records.recipes import PRESETS, is_densenet
+from records.recipes import PRESETS
 from utils import Normaliser
 
 NORMALISER = Normaliser((125.3, 123.0, 113.9), (63.0, 62.1, 66.7))
@@ -128,7 +128,7 @@ def test_the_other_kinds_of_gluoncv_have_operators_that_are_exported(name):
 def test_net_of_every_recipe_is_exported_and_read_back(tmp_path, preset, no_augment):
     config = make_config(preset=preset, no_augment=no_augment)
     options = config.model_options()
-    options["depth"] = options.get("depth") or (10 if is_densenet(config.model) else 8)
+    options["depth"] = options.get("depth") or (10 if preset == "densenet" else 8)
     net, pixels = make_net(config.model, **options), make_pixels(2)
     graph_file, _, onnx_file = export_both(net, tmp_path, normalise=not no_augment)
     expected = net(normalised(pixels)).asnumpy()

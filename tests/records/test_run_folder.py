@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 
@@ -42,6 +44,15 @@ def test_a_second_process_is_refused_and_told_who_writes(folder):
     )
     assert done.returncode == 1
     assert "is being written by process " in done.stderr
+
+
+def test_a_disk_without_locks_is_not_taken_for_a_second_process(tmp_path, monkeypatch):
+    def flock(*arguments):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(InputError, match=r"cannot lock .*/lock: No locks available"):
+        RunFolder.create(tmp_path / "run")
 
 
 def test_a_killed_process_leaves_no_lock(tmp_path):

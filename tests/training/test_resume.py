@@ -190,10 +190,22 @@ def test_other_data_is_refused_and_named(folder, monkeypatch):
         resume(folder)
 
 
-def test_a_config_that_was_edited_is_refused(folder):
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('"momentum": 0.9', '"momentum": 0.8', "belongs to another run"),
+        ('"data": ', '"data": [], "was": ', "config.json is damaged"),
+        ('"host": ', '"host": [1], "was": ', "config.json is damaged"),
+        ('"workers": ', '"resumed": 5, "workers": ', "config.json is damaged"),
+        ('"epochs": 3,', "", "config.json is damaged"),
+    ],
+    ids=["a setting", "data", "host", "parts", "epochs"],
+)
+def test_a_config_that_was_edited_is_refused(folder, old, new, told):
     text = (folder / "config.json").read_text()
-    (folder / "config.json").write_text(text.replace('"momentum": 0.9', '"momentum": 0.8'))
-    with pytest.raises(InputError, match="belongs to another run"):
+    assert old in text
+    (folder / "config.json").write_text(text.replace(old, new))
+    with pytest.raises(InputError, match=told):
         resume(folder)
 
 
