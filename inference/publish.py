@@ -106,7 +106,6 @@ def publish(run: str | Path, note: str = "", replace: bool = False) -> dict[str,
         "epochs": results["epochs"],
         "minutes": round(results["train_seconds"] / 60, 1),
         "machine": f"{config['host']['processors']} processors, {config['devices']} device(s)",
-        "preset": config["config"]["preset"],
         "note": " ".join(note.split()),
         "facts": {**facts, "model": name},
     }
@@ -129,7 +128,7 @@ def describe(rows: Sequence[dict[str, Any]]) -> str:
                 ", ".join(filter(None, (row["facts"]["data"]["name"], row["note"]))),
                 f"{100 * error:.2f} ({100 * low:.2f} to {100 * high:.2f})",
                 row["epochs"],
-                f"{row['minutes']:g} min, {row['machine']}, preset `{row['preset']}`",
+                f"{row['minutes']:g} min, {row['machine']}",
                 f"{row['bytes']:,} bytes",
             )
         )

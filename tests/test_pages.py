@@ -138,18 +138,6 @@ def test_a_papers_recipe_has_the_error_of_the_net_that_it_trains(page, preset):
     assert f"| {error:.2f} %" in row
 
 
-def test_the_table_of_augmentations_has_the_errors_of_its_runs():
-    row = r"^\| `([\w-]+)` \| .* \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$"
-    said = {name: errors for name, *errors in re.findall(row, read("results/README.md"), re.M)}
-    folders = [path.parent for path in ROOT.glob("results/augmentation/*/results.json")]
-    assert set(said) == {folder.name for folder in folders}
-    for folder in folders:
-        end, results = read_history(folder)[-1], json.loads((folder / "results.json").read_text())
-        found = [end["train_acc"], end["val_acc"], results["test_acc_best"]]
-        errors = [100 * (1 - accuracy) for accuracy in found]
-        assert said[folder.name] == [f"{e:.{d}f}" for e, d in zip(errors, (1, 1, 2))], folder.name
-
-
 def test_the_run_of_ninety_minutes_is_told_as_it_was():
     results = json.loads(read("results/cpu-90min/results.json"))
     error, minutes = 100 * (1 - results["test_acc_best"]), results["train_seconds"] / 60
