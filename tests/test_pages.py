@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 
 import models
-from figures.curves import read_history
 from inference.metrics import wilson
 from records.recipes import PRESETS
 from weights import pretrained
