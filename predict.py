@@ -59,8 +59,12 @@ def list_images(arguments: Sequence[str]) -> list[str]:
             files.append(argument)
         elif os.path.isdir(argument):
             found = [path for path in sorted(Path(argument).rglob("*")) if path.is_file()]
-            shown = [path for path in found if not path.name.startswith(".")]
-            inside = [str(path) for path in shown if path.suffix.lower() in suffixes]
+            inside = [
+                str(path)
+                for path in found
+                if path.suffix.lower() in suffixes
+                and not any(part.startswith(".") for part in path.relative_to(argument).parts)
+            ]
             if not inside:
                 raise InputError(f"there are no images in {argument}")
             files += inside
@@ -183,6 +187,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.kaggle:
         if len(arguments.images) != 1:
             raise InputError("--kaggle takes one folder: the one that test/<id>.png is in")
+        if arguments.json or arguments.plot:
+            raise InputError("--kaggle writes an answer file: leave out --json and --plot")
         classifier = open_classifier(arguments.model, arguments.ctx)
         folder, path = Path(arguments.images[0]), Path(arguments.kaggle)
         count = answer_kaggle(classifier, folder, path, arguments.flip)

@@ -13,7 +13,7 @@ from datasets.base import Dataset, Split, split_validation
 from datasets.cifar import CIFAR10, CIFAR100, load_cifar
 from datasets.folder import load_folder
 from datasets.kaggle import is_kaggle, load_kaggle
-from datasets.loader import TrainLoader, batches
+from datasets.loader import TrainLoader
 from datasets.shapes import load_shapes
 from errors import InputError, nearest
 
@@ -22,7 +22,6 @@ __all__ = [
     "Dataset",
     "Split",
     "TrainLoader",
-    "batches",
     "default_data_dir",
     "get_dataset",
     "list_datasets",

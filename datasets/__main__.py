@@ -34,7 +34,8 @@ def main(argv: list[str] | None = None) -> None:
         cutmix=options.cutmix,
         label_smoothing=options.label_smoothing,
     )
-
+    if options.dataset == "shapes" and options.data_dir:
+        raise InputError("shapes are drawn and lie in no folder: name other data by --dataset")
     dataset = get_dataset(options.dataset, options.data_dir)
     print(f"{dataset.name}: {len(dataset.train):,} training, {len(dataset.test):,} test images")
     print(printable(f"{len(dataset.classes)} classes: {', '.join(dataset.classes)}"))

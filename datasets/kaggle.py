@@ -67,7 +67,7 @@ def load_kaggle(data_dir: Path) -> Dataset:
     return make_dataset("folder", train, test, classes)
 
 
-def unlabelled_images(data_dir: Path) -> Iterator[tuple[list[int], np.ndarray]]:
+def unlabelled_images(data_dir: Path) -> Iterator[tuple[list[str], np.ndarray]]:
     """Yield the images to be labelled (Kaggle has 300,000), 10,000 at a time.
 
     Parameters
@@ -77,8 +77,8 @@ def unlabelled_images(data_dir: Path) -> Iterator[tuple[list[int], np.ndarray]]:
 
     Yields
     ------
-    ids : list of int
-        The images' numbers.
+    ids : list of str
+        The images' numbers, in their order.
     images : numpy.ndarray
         uint8, (N, 3, 32, 32).
 
@@ -90,7 +90,7 @@ def unlabelled_images(data_dir: Path) -> Iterator[tuple[list[int], np.ndarray]]:
     folder = data_dir / "test"
     with one_line(f"{folder} cannot be read"):
         stems = [name[: -len(".png")] for name in os.listdir(folder) if name.endswith(".png")]
-    ids = sorted(int(stem) for stem in stems if stem.isdecimal() and stem.isascii())
+    ids = sorted((stem for stem in stems if stem.isdecimal() and stem.isascii()), key=int)
     if not ids:
         raise InputError(f"{folder} holds no images of the name <id>.png: not Kaggle's layout")
     for start in range(0, len(ids), CHUNK):

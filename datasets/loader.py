@@ -1,10 +1,10 @@
-"""Batches: shuffled reproducibly and prepared ahead for training, in order for evaluation."""
+"""Batches for training: shuffled reproducibly and prepared ahead."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Generator, Iterator
+from typing import Generator
 
 import numpy as np
 
@@ -113,25 +113,3 @@ class TrainLoader:
         rng = np.random.RandomState([self.seed, epoch, step, self.worker])
         images, labels = self.split.images[chosen], self.split.labels[chosen]
         return augment(images, labels, self.classes, augmentation, rng, self.fill)
-
-
-def batches(split: Split, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield images and labels in their order, without copying; the last batch may be smaller.
-
-    Parameters
-    ----------
-    split : Split
-        What to go through.
-    batch_size : int
-        Images a batch.
-
-    Yields
-    ------
-    images : numpy.ndarray
-        uint8, (N, 3, 32, 32).
-    labels : numpy.ndarray
-        int32, (N,).
-    """
-    for start in range(0, len(split), batch_size):
-        stop = start + batch_size
-        yield split.images[start:stop], split.labels[start:stop]

@@ -118,7 +118,9 @@ def evaluate(
         )
     if weighted and len(members) < 2:
         raise InputError("--weighted weights the members of an ensemble: give more than one model")
-    data = datasets.get_dataset(dataset, data_dir or members[0].data_dir)
+    if not data_dir and isinstance(facts, dict) and dataset == facts.get("name"):
+        data_dir = members[0].data_dir
+    data = datasets.get_dataset(dataset, data_dir)
     splits = [
         choose_split(member, source, data, split, other_data)
         for member, source in zip(members, sources)

@@ -73,6 +73,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
         for name, data in files.items():
             if manifest["files"][name] != _facts(data):
                 raise InputError(f"{path / name} is damaged: its size or checksum is another")
+        for name in ("epoch", "step"):
+            if type(manifest["progress"][name]) is not int or manifest["progress"][name] < 0:
+                raise ValueError(f"{name} is {manifest['progress'][name]!r}")
         return Checkpoint(path, manifest["progress"], files)
     except InputError:
         raise

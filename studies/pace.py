@@ -14,6 +14,7 @@ import sys
 import time
 from typing import Any
 
+from errors import InputError
 from records.config import Config
 from records.run_folder import read_json
 from studies.study import ROOT
@@ -42,8 +43,10 @@ def hours(config: Config, threads: int) -> float:
         command = [sys.executable, "-m", "studies.pace", json.dumps(config.to_dict())]
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         child = subprocess.run(
-            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True, text=True
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
         )
+        if child.returncode:
+            raise InputError(f"a step of {config.model} could not be measured: see above")
         known[key] = float(child.stdout.split()[-1])
         _CACHE.parent.mkdir(exist_ok=True)
         write_atomically(_CACHE, to_json(known, indent=1))

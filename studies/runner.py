@@ -22,6 +22,7 @@ from utils import to_json, write_atomically
 
 _LOOK = 0.2  # seconds between looks at the processes
 NICEST = 19
+_ERRORS = ".errors"  # beside a run's recipe
 
 
 def start(entry: Entry, data_dir: str | None, threads: int) -> subprocess.Popen:
@@ -44,14 +45,14 @@ def start(entry: Entry, data_dir: str | None, threads: int) -> subprocess.Popen:
         flags += ["--run-dir", str(entry.working.parent), "--name", entry.name]
     if data_dir:
         flags += ["--data-dir", os.path.abspath(data_dir)]
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train_cifar10.py"), *flags],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-        start_new_session=True,  # Ctrl-C is for the runner, which passes it on
-    )
+    with open(entry.working / _ERRORS, "wb") as errors:
+        process = subprocess.Popen(
+            [sys.executable, str(ROOT / "train_cifar10.py"), *flags],
+            stdout=subprocess.DEVNULL,
+            stderr=errors,  # a pipe that nobody reads would fill up, and stop the run
+            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+            start_new_session=True,  # Ctrl-C is for the runner, which passes it on
+        )
     with contextlib.suppress(OSError):  # it may have ended; or another kind of system
         os.setpriority(os.PRIO_PROCESS, process.pid, NICEST)
         # Linux shares the processors between sessions first, and heeds `nice` within each alone.
@@ -115,7 +116,8 @@ def run(
 
 def _ended(process: subprocess.Popen, entry: Entry) -> int:
     """Keep what a run leaves, or say why it has ended without."""
-    lines = [line for line in process.communicate()[1].splitlines() if line.strip()]
+    text = (entry.working / _ERRORS).read_text(errors="replace")
+    lines = [line for line in text.splitlines() if line.strip()]
     if process.returncode == 0:
         entry.keep()
         print(f"{entry.study}: {entry.name} is done", flush=True)

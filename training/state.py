@@ -141,6 +141,11 @@ class State:
             self.progress = Progress(**checkpoint.progress)
         except TypeError as error:
             raise InputError(f"{path}/manifest.json is of another version: {error}") from error
+        for name, default in asdict(Progress()).items():
+            value = getattr(self.progress, name)
+            kind = (int, float) if isinstance(default, float) else type(default)
+            if not isinstance(value, kind):
+                raise InputError(f"{path}/manifest.json is damaged: {name} is {value!r}")
         set_parameters(self._net, checkpoint.arrays("net.params"), path / "net.params")
         self.set_arrays(checkpoint.arrays("state.params"), path / "state.params")
         self.loss_scale = self.progress.loss_scale

@@ -36,7 +36,9 @@ def images(tmp_path_factory):
         make_image(folder / f"{number}.png", (1 + 40 * number, 33))
     make_image(folder / "more" / "photo.JPG", (32, 32))
     (folder / "notes.txt").write_text("no image")
-    (folder / ".hidden.png").write_text("no image")
+    for hidden in (".hidden.png", ".thumbnails/0.png"):
+        (folder / hidden).parent.mkdir(exist_ok=True)
+        make_image(folder / hidden)
     return folder
 
 
@@ -198,6 +200,8 @@ def test_kaggle_answer_has_every_image_in_order_of_its_number(onnx, tmp_path, ca
         (["{onnx}", "{root}/0.png", "--top", "0"], "--top 0"),
         (["{onnx}", "{root}/0.png", "--plot", "{root}/no/x.png"], "cannot write"),
         (["{onnx}", "{root}/0.png", "{root}/0.png", "--kaggle", "x.csv"], "takes one folder"),
+        (["{onnx}", "{root}", "--kaggle", "x.csv", "--json"], "leave out --json and --plot"),
+        (["{onnx}", "{root}", "--kaggle", "x.csv", "--plot", "x.png"], "leave out --json"),
         (["{onnx}", "{root}", "--kaggle", "{root}/x.csv"], "test"),
         (["absent.onnx", "{root}/0.png"], "absent.onnx cannot be read"),
         (["absent", "{root}/0.png"], "absent is no run folder"),

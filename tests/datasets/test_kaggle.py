@@ -52,9 +52,17 @@ def test_a_tenth_of_every_class_is_the_test_split(folder):
 def test_unlabelled_images_come_in_the_order_of_their_numbers(folder, monkeypatch):
     monkeypatch.setattr(kaggle, "CHUNK", 5)
     chunks = list(kaggle.unlabelled_images(folder))
-    assert [ids for ids, _ in chunks] == [[1, 2, 3, 4, 5], [6, 7, 8, 9, 10], [11, 12]]
-    for ids, images in chunks:
+    found = [list(map(int, ids)) for ids, _ in chunks]
+    assert found == [[1, 2, 3, 4, 5], [6, 7, 8, 9, 10], [11, 12]]
+    for ids, (_, images) in zip(found, chunks):
         assert images[:, 0, 3, 3].tolist() == ids
+
+
+def test_an_unlabelled_image_keeps_the_zeros_before_its_number(folder):
+    (folder / "test" / "7.png").rename(folder / "test" / "007.png")
+    ((ids, images),) = kaggle.unlabelled_images(folder)
+    assert ids[6] == "007"
+    assert images[6, 0, 3, 3] == 7
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from image_files import numbered
 
 from datasets.augment import Augmentation
 from datasets.base import Split
-from datasets.loader import TrainLoader, batches
+from datasets.loader import TrainLoader
 from errors import InputError
 
 FILL = np.array([125, 123, 114], np.uint8)
@@ -137,11 +137,3 @@ def test_an_error_in_the_thread_reaches_the_caller():
 def test_what_cannot_work_is_refused(options, message):
     with pytest.raises(InputError, match=message):
         loader(**options)
-
-
-@pytest.mark.parametrize("batch_size", [1, 7, 64])
-def test_evaluation_sees_every_image_once_in_order(batch_size):
-    split = numbered(np.arange(23) % 10)
-    parts = list(batches(split, batch_size))
-    assert [n for images, _ in parts for n in numbers(images)] == list(range(23))
-    assert np.concatenate([labels for _, labels in parts]).tolist() == split.labels.tolist()

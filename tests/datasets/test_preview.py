@@ -34,6 +34,11 @@ def test_a_preview_is_drawn_of_any_data_set(name, flags, tmp_path, capsys):
         assert min(image.size) > 300
 
 
+def test_a_folder_is_not_passed_over_for_the_drawn_shapes(tmp_path, capsys):
+    assert main(["--data-dir", str(tmp_path)]) == 2
+    assert "lie in no folder" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("counts", "shown"), [((500, 20, 4), (4, 3, 3)), ((50, 1, 9), (5, 1, 4))])
 def test_a_preview_has_as_many_images_of_each_class(counts, shown, monkeypatch):
     labels = np.repeat(np.arange(3, dtype=np.int32), counts)

@@ -122,6 +122,16 @@ def test_test_images_of_other_data_are_allowed_when_told(finished_run, monkeypat
     assert result["models"][0]["images"] == exported.TEST
 
 
+def test_other_data_is_not_looked_for_in_the_folder_of_the_runs(finished_run, monkeypatch):
+    opened, other, asked = open_classifier(finished_run), exported.small_data(OTHER), []
+    monkeypatch.setattr(opened, "data_dir", "photos")
+    monkeypatch.setattr("inference.evaluation.open_classifier", lambda *_: opened)
+    monkeypatch.setattr(datasets, "get_dataset", lambda *given: asked.append(given) or other)
+    for dataset in (None, "cifar10"):
+        evaluate(["it"], dataset, other_data=True)
+    assert asked == [("shapes", "photos"), ("cifar10", None)]
+
+
 def test_names_of_classes_do_not_steer_the_terminal():
     row = measure(np.eye(2), np.array([0, 1]), ["\x1b[2Jcat\nok", "猫"])
     about = {"dataset": "folder", "split": "test", "flip": False, "ensemble": None}

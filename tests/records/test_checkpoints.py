@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 
 from runtime import mx
@@ -15,6 +16,7 @@ import compiler
 from errors import InputError
 from models import get_model, initialize
 from records.checkpoints import Checkpoints, newest, read_checkpoint
+from utils import sha256, to_json
 from weights import parameters as weights
 from weights.params_file import read_params
 
@@ -116,6 +118,18 @@ def test_a_manifest_of_another_form_is_refused(tmp_path, text):
     path = tmp_path / save_three(tmp_path)[-1]
     (path / "manifest.json").write_text(text, encoding="latin-1")
     with pytest.raises(InputError, match=r"manifest\.json"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("epoch", ["x", None, -1, 1.5])
+def test_a_place_in_the_run_that_is_none_is_refused_whatever_the_checksum_says(tmp_path, epoch):
+    path = tmp_path / save_three(tmp_path)[-1]
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["progress"]["epoch"] = epoch
+    del manifest["sha256"]
+    manifest["sha256"] = sha256(to_json(manifest))
+    (path / "manifest.json").write_bytes(to_json(manifest))
+    with pytest.raises(InputError, match=f"epoch is {epoch!r}"):
         read_checkpoint(path)
 
 
