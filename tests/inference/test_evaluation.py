@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 
@@ -123,8 +124,8 @@ def test_test_images_of_other_data_are_allowed_when_told(finished_run, monkeypat
 
 
 def test_other_data_is_not_looked_for_in_the_folder_of_the_runs(finished_run, monkeypatch):
-    opened, other, asked = open_classifier(finished_run), exported.small_data(OTHER), []
-    monkeypatch.setattr(opened, "data_dir", "photos")
+    opened = dataclasses.replace(open_classifier(finished_run), data_dir="photos")
+    other, asked = exported.small_data(OTHER), []
     monkeypatch.setattr("inference.evaluation.open_classifier", lambda *_: opened)
     monkeypatch.setattr(datasets, "get_dataset", lambda *given: asked.append(given) or other)
     for dataset in (None, "cifar10"):
