@@ -270,7 +270,7 @@ def write_picture(path: Path, figure: Any, dpi: int) -> Path:
     drawn = io.BytesIO()
     try:
         figure.savefig(drawn, dpi=dpi, format=path.suffix[1:] or "png")
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:  # of an unknown suffix; of .pgf without a TeX
         raise InputError(f"cannot write {path}: {error}") from error
     write_atomically(path, drawn.getvalue())
     return path

@@ -14,7 +14,6 @@ the full disk and the read-only folder real; elsewhere a limit on the size of fi
 
 from __future__ import annotations
 
-import argparse
 import collections
 import json
 import os
@@ -31,7 +30,7 @@ from typing import Any, Callable
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from errors import command_line  # noqa: E402
+from errors import Parser, command_line  # noqa: E402
 from records.checkpoints import newest  # noqa: E402
 
 COMMAND = [sys.executable, str(ROOT / "tests" / "tiny_train.py")]
@@ -269,7 +268,7 @@ class Torture:
 @command_line
 def main() -> None:
     """Torture a run for a number of rounds and print what happened."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, required=True, help="a folder for the runs")
