@@ -17,7 +17,7 @@ import json
 import os
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Mapping
 
@@ -31,6 +31,27 @@ from weights.params_file import MAX_BYTES, read_params
 _FILES = ("net.params", "best.params", "state.params")
 _MAX_MANIFEST = 64 * 2**20
 _NAME = re.compile(r"epoch-\d{5,}-step-\d{6,}")
+
+
+@dataclass
+class Progress:
+    """How far a run has come.
+
+    ``epoch`` and ``step`` count what is done; the sums are over the epoch in progress.
+    ``identity`` is that of the run's ``config.json``: a checkpoint does not continue any other.
+    """
+
+    epoch: int
+    step: int
+    loss_sum: float = 0.0
+    correct: int = 0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    best_epoch: int = 0
+    best_acc: float = -1.0
+    loss_scale: list[float] = field(default_factory=list)
+    identity: str = ""
+    history: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass
@@ -73,14 +94,23 @@ def read_checkpoint(path: Path) -> Checkpoint:
         for name, data in files.items():
             if manifest["files"][name] != _facts(data):
                 raise InputError(f"{path / name} is damaged: its size or checksum is another")
-        for name in ("epoch", "step"):
-            if type(manifest["progress"][name]) is not int or manifest["progress"][name] < 0:
-                raise ValueError(f"{name} is {manifest['progress'][name]!r}")
+        _check_progress(manifest["progress"])
         return Checkpoint(path, manifest["progress"], files)
     except InputError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}/manifest.json is damaged: {error!r}") from error
+
+
+def _check_progress(progress: Mapping[str, Any]) -> None:
+    """Refuse values that no run writes; whoever alters them can write their checksum, too."""
+    fresh = asdict(Progress(epoch=0, step=0))
+    known = Progress(**{name: progress[name] for name in fresh if name in progress})
+    for name, before in fresh.items():
+        value = getattr(known, name)
+        kind = (int, float) if isinstance(before, float) else type(before)
+        if not isinstance(value, kind) or (isinstance(before, int) and value < 0):
+            raise ValueError(f"{name} is {value!r}")
 
 
 def newest(folder: Path, warn: Callable[[str], None]) -> Checkpoint | None:

@@ -13,10 +13,10 @@ from runtime import mx
 import numpy as np
 
 import models
+from records.checkpoints import Progress
 from training.pace import Pace, duration
 from training.run import DivergedError, Run, augmentation_of
 from training.signals import StopSignals
-from training.state import Progress
 from training.step import train_step
 from utils import LOG
 

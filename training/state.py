@@ -6,7 +6,7 @@ them. A checkpoint is their values, and loading one writes into them.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any, Mapping, Sequence
 
 from runtime import mx
@@ -14,7 +14,7 @@ from runtime import mx
 import numpy as np
 
 from errors import InputError
-from records.checkpoints import Checkpoint, Checkpoints
+from records.checkpoints import Checkpoint, Checkpoints, Progress
 from training.distributed import Workers
 from training.trainer import loss_scaler
 from weights.parameters import (
@@ -26,27 +26,6 @@ from weights.parameters import (
 )
 
 _LOSS_SCALE = ("_loss_scale", "_next_loss_scale", "_unskipped")
-
-
-@dataclass
-class Progress:
-    """How far a run has come.
-
-    ``epoch`` and ``step`` count what is done; the sums are over the epoch in progress.
-    ``identity`` is that of the run's ``config.json``: a checkpoint does not continue any other.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    loss_sum: float = 0.0
-    correct: int = 0
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    best_epoch: int = 0
-    best_acc: float = -1.0
-    loss_scale: list[float] = field(default_factory=list)
-    identity: str = ""
-    history: list[dict[str, Any]] = field(default_factory=list)
 
 
 class State:
@@ -66,7 +45,7 @@ class State:
 
     def __init__(self, net: Any, trainer: Any, average: Any = None) -> None:
         self._net, self._trainer, self._average = net, trainer, average
-        self.progress = Progress()
+        self.progress = Progress(epoch=0, step=0)
 
     def arrays(self) -> dict[str, list[Any]]:
         """Return all arrays of the state but the net's own: momentum, statistics, the average.
@@ -141,11 +120,6 @@ class State:
             self.progress = Progress(**checkpoint.progress)
         except TypeError as error:
             raise InputError(f"{path}/manifest.json is of another version: {error}") from error
-        for name, default in asdict(Progress()).items():
-            value = getattr(self.progress, name)
-            kind = (int, float) if isinstance(default, float) else type(default)
-            if not isinstance(value, kind):
-                raise InputError(f"{path}/manifest.json is damaged: {name} is {value!r}")
         set_parameters(self._net, checkpoint.arrays("net.params"), path / "net.params")
         self.set_arrays(checkpoint.arrays("state.params"), path / "state.params")
         self.loss_scale = self.progress.loss_scale

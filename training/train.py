@@ -17,7 +17,7 @@ from datasets import Split
 from exports.symbol import export_symbol
 from inference.logits import evaluate_net
 from inference.trained import open_weights, run_facts
-from records.checkpoints import Checkpoint, read_checkpoint
+from records.checkpoints import Checkpoint, Progress, read_checkpoint
 from records.config import Config
 from records.naming import new_folder
 from records.run_folder import RunFolder, log_to_screen, read_config
@@ -27,7 +27,7 @@ from training.pace import Pace
 from training.resumption import begin_or_resume
 from training.run import DivergedError, Run, build
 from training.signals import StopSignals
-from training.state import Progress, State
+from training.state import State
 from training.trainer import loss_scaler
 from utils import LOG, Normaliser, sha256
 from weights.parameters import set_parameters
