@@ -108,7 +108,8 @@ def evaluate(
     """
     members = [open_classifier(source, ctx) for source in sources]
     facts = members[0].facts.get("data")
-    dataset = dataset or (facts.get("name") if isinstance(facts, dict) else None)
+    learnt = facts.get("name") if isinstance(facts, dict) else None
+    dataset = dataset or learnt
     if not isinstance(dataset, str):
         raise InputError(f"{sources[0]} does not say what it was trained on: give --dataset")
     if dataset == "shapes" and data_dir:
@@ -118,9 +119,9 @@ def evaluate(
         )
     if weighted and len(members) < 2:
         raise InputError("--weighted weights the members of an ensemble: give more than one model")
-    if not data_dir and isinstance(facts, dict) and dataset == facts.get("name"):
-        data_dir = members[0].data_dir
-    data = datasets.get_dataset(dataset, data_dir)
+    data = datasets.get_dataset(
+        dataset, data_dir or (members[0].data_dir if dataset == learnt else None)
+    )
     splits = [
         choose_split(member, source, data, split, other_data)
         for member, source in zip(members, sources)
