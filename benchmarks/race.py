@@ -11,41 +11,56 @@ Random images, initial weights, batch 64. A training step is forward, backward a
 with Nesterov momentum and weight decay), and one validation pass comes first, as a run has it, and
 counts in the memory. PyTorch runs at its best: ReLUs and additions in place, fused optimizer, an
 allocator that keeps its pages, in both layouts; in inference frozen, with BatchNorms folded. The
-form ``PyTorch compiled`` is torch.compile's. Textbook Gluon has the threads that MXNet takes by
-itself: half of the processors. With --amp our nets compute in bfloat16, and PyTorch's under
-torch.autocast. GFLOP/s count two operations for each multiply-add, three forward passes a step.
+form ``PyTorch compiled`` is torch.compile's. Plain Gluon, which only trains, is the same net by
+Gluon's own `hybridize`, with the threads that MXNet takes by itself: half of the processors. With
+--amp our nets compute in bfloat16, and PyTorch's under torch.autocast. GFLOP/s count two operations
+for each multiply-add, three forward passes a step.
+
+Each contender has a process of its own, which is this script with ``--contender``. Rounds alternate
+between them: a machine whose speed drifts treats all alike. Who does not have the turn is stopped,
+since threads that wait by spinning would disturb the others.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import os
+import platform
+import resource
+import signal
 import statistics
+import subprocess
 import sys
+import time
+from importlib import metadata
 from pathlib import Path
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
-from contest import Contender, cores, describe_machine, median_and_range, serve
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from errors import InputError, Parser, command_line
-from utils import table, to_json, write_atomically
+# Before runtime prepares this process for MXNet: rivals prepare theirs as they do by themselves.
+_ENVIRONMENT = dict(os.environ)
+
+from errors import InputError, Parser, command_line  # noqa: E402
+from utils import table  # noqa: E402
 
 NETS = (
     *("resnet20", "resnet110", "densenet40_k12"),
     *("densenet_bc40_k16", "densenet_bc40_k48", "densenet_bc100_k12"),
 )
 LAYOUTS = ("PyTorch", "PyTorch channels_last", "PyTorch compiled")
-FORMS = ("ours", *LAYOUTS, "textbook Gluon", "onnxruntime", "constant depth")
+FORMS = ("ours", *LAYOUTS, "plain Gluon", "onnxruntime", "constant depth")
 # glibc's allocator gives large arrays back to the system and faults them in again in each step.
 KEEP_PAGES = {"MALLOC_MMAP_THRESHOLD_": str(2**34), "MALLOC_TRIM_THRESHOLD_": str(2**34)}
-ENVIRONMENTS = dict.fromkeys(LAYOUTS, KEEP_PAGES)
 # What the rivals' nets can be told.
 FAMILIES = {
     "resnet": {"depth"},
     "densenet": {"depth", "growth_rate", "bottleneck", "compression"},
 }
 HEADER = ("net", "batch", "form", "images/s", "GFLOP/s", "peak MB", "× the rival")
+PACKAGES = ("mxnet", "torch", "onnxruntime", "numpy")
 
 
 class Task(NamedTuple):
@@ -67,7 +82,7 @@ def ours(task: Task, *without: str) -> Callable[[], Any]:
     net = models.get_model(task.net)
     compiler.hybridize(net, bfloat16=task.amp, without=without)
     if not task.inference:
-        return _gluon_training(net, task.batch)
+        return _training(net, task.batch)
     models.initialize(net, seed=0)
     if not task.amp:
         net = compiler.freeze(net, [mx.cpu()])
@@ -75,17 +90,16 @@ def ours(task: Task, *without: str) -> Callable[[], Any]:
     return lambda: net(images).wait_to_read()
 
 
-def textbook(task: Task) -> Callable[[], Any]:
-    """Return a step of the same net as a tutorial writes it."""
-    import textbook_nets
+def plain(task: Task) -> Callable[[], Any]:
+    """Return a step of training of the same net as Gluon runs it by itself."""
+    import models
 
-    family, options = _paper(task.net)
-    net = getattr(textbook_nets, family)(**options)
+    net = models.get_model(task.net)
     net.hybridize(static_alloc=True, static_shape=True)
-    return _gluon_training(net, task.batch)
+    return _training(net, task.batch)
 
 
-def _gluon_training(net: Any, batch: int) -> Callable[[], None]:
+def _training(net: Any, batch: int) -> Callable[[], None]:
     from runtime import mx
 
     import numpy as np
@@ -169,7 +183,7 @@ def prepare(form: str, task: Task) -> Callable[[], Any]:
         return pytorch_nets.prepare(*_paper(task.net), name, *task[1:])
     if name == "constant depth":
         return ours(task._replace(net=task.net.replace("_sd", "")))
-    return {"ours": ours, "textbook Gluon": textbook, "onnxruntime": onnx}[name](task, *without)
+    return {"ours": ours, "plain Gluon": plain, "onnxruntime": onnx}[name](task, *without)
 
 
 def default_forms(task: Task) -> list[str]:
@@ -177,19 +191,105 @@ def default_forms(task: Task) -> list[str]:
     if task.net.endswith("_sd"):
         return ["ours", "constant depth"]
     _paper(task.net)
-    others = ["onnxruntime"] if task.inference else ["textbook Gluon"]
+    others = ["onnxruntime"] if task.inference else ["plain Gluon"]
     return ["ours", *LAYOUTS[:2], *([] if task.amp else others)]
 
 
-def race(task: Task, forms: list[str], rounds: int, steps: int) -> list[dict[str, Any]]:
-    """Measure forms in turn; return a row for each, the best of PyTorch's the rival."""
+def serve(step: Callable[[], Any], warm_up: int) -> None:
+    """Be a contender: warm up, then take a round of steps for each number read from standard input.
+
+    One more step comes first and does not count: to a process that was stopped, caches are cold.
+    """
+    for _ in range(warm_up):
+        step()
+    _answer(0.0)
+    for line in sys.stdin:
+        step()
+        start = time.perf_counter()
+        for _ in range(int(line)):
+            step()
+        _answer(time.perf_counter() - start)
+
+
+def _answer(seconds: float) -> None:
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print("contest " + json.dumps([seconds, peak_mb]), flush=True)
+
+
+class Contender:
+    """A contender's process, and what it did; started in turn, it warms up with nobody beside it.
+
+    Attributes
+    ----------
+    seconds : list of float
+        A step's, one a round; empty if it failed.
+    peak_mb : float
+        Largest resident memory of its process.
+    fault : str
+        The last line that it printed before it failed, or "".
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self.seconds: list[float] = []
+        self.peak_mb, self.fault = 0.0, ""
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**_ENVIRONMENT, **environment},
+        )
+        self._listen()
+
+    @property
+    def median(self) -> float:
+        """The median step, in seconds; infinite if it failed."""
+        return statistics.median(self.seconds) if self.seconds else float("inf")
+
+    def take(self, steps: int) -> None:
+        """Have it take a round of steps, unless it has failed."""
+        if not self.fault:
+            assert self._process.stdin is not None
+            self._process.send_signal(signal.SIGCONT)
+            print(steps, file=self._process.stdin, flush=True)
+            seconds = self._listen()
+            self.seconds += [] if self.fault else [seconds / steps]
+
+    def end(self) -> None:
+        """Let its process end."""
+        self._process.send_signal(signal.SIGCONT)
+        self._process.communicate()
+
+    def _listen(self) -> float:
+        """Wait for its answer and stop it; return the seconds that it took."""
+        assert self._process.stdout is not None
+        line = ""
+        for text in self._process.stdout:
+            line = text.strip() or line
+            if line.startswith("contest "):
+                seconds, self.peak_mb = json.loads(line[len("contest ") :])
+                self._process.send_signal(signal.SIGSTOP)
+                return float(seconds)
+        code, self.seconds = self._process.wait(), []
+        self.fault = f"ended by signal {-code}" if code < 0 else line or "ended without a word"
+        return 0.0
+
+
+def race(task: Task, forms: list[str], rounds: int, steps: int) -> list[list[Any]]:
+    """Measure forms in turn; return a row for each. The rival is the best of PyTorch's."""
     import models
 
     half = max(1, len(os.sched_getaffinity(0)) // 2)  # of the processors: MXNet's own choice
-    environments = {**ENVIRONMENTS, "textbook Gluon": {"OMP_NUM_THREADS": str(half)}}
+    environments = {
+        **dict.fromkeys(LAYOUTS, KEEP_PAGES),
+        "plain Gluon": {"OMP_NUM_THREADS": str(half)},
+    }
     flags = ["--batch", str(task.batch), *["--inference"] * task.inference, *["--amp"] * task.amp]
-    command = [str(Path(__file__).resolve()), task.net, *flags, "--contender"]
-    results = {form: Contender([*command, form], environments.get(form, {})) for form in forms}
+    results = {}
+    for form in forms:
+        environment = {"OMP_NUM_THREADS": str(cores()), **environments.get(form, {})}
+        results[form] = Contender([task.net, *flags, "--contender", form], environment)
     for _ in range(rounds):
         for contender in results.values():
             contender.take(steps)
@@ -197,28 +297,41 @@ def race(task: Task, forms: list[str], rounds: int, steps: int) -> list[dict[str
         contender.end()
     rivals = [form for form in forms if form in LAYOUTS] or forms[-1:]
     rival = results[min(rivals, key=lambda form: results[form].median)]
-    work = (1 if task.inference else 3) * 2e-9
+    work = (1 if task.inference else 3) * 2e-9 * task.batch
     work *= models.count_multiply_accumulates(models.get_model(task.net))
-    rows = []
+    rows: list[list[Any]] = []
     for form, result in results.items():
-        row = {**task._asdict(), "form": form, "fault": result.fault}
-        rows.append(row)
+        cells: list[Any] = [result.fault[:40], "", "", ""]
         if not result.fault:
-            row["images_per_second"] = [task.batch / seconds for seconds in result.seconds]
-            row["gigaflops"] = work * statistics.median(row["images_per_second"])
-            row["peak_mb"] = round(result.peak_mb)
-            row["against_rival"] = [b / a for a, b in zip(result.seconds, rival.seconds)]
+            ratios = [b / a for a, b in zip(result.seconds, rival.seconds)]
+            speed = median_and_range([task.batch / seconds for seconds in result.seconds])
+            cells = [speed, f"{work / result.median:.0f}", round(result.peak_mb)]
+            cells.append(median_and_range(ratios, 2) if ratios else "")
+        rows.append([task.net, task.batch, form, *cells])
     return rows
 
 
-def line(row: dict[str, Any]) -> list[Any]:
-    """Return a row of the table."""
-    start = [row["net"], row["batch"], row["form"]]
-    if row["fault"]:
-        return [*start, row["fault"][:40], "", "", ""]
-    ratio = median_and_range(row["against_rival"], 2) if row["against_rival"] else ""
-    speed = [median_and_range(row["images_per_second"]), f"{row['gigaflops']:.0f}"]
-    return [*start, *speed, row["peak_mb"], ratio]
+def median_and_range(values: Sequence[float], digits: int = 1) -> str:
+    """Return the median and the extremes."""
+    median, least, most = statistics.median(values), min(values), max(values)
+    return f"{median:.{digits}f} ({least:.{digits}f}–{most:.{digits}f})"
+
+
+def cores() -> int:
+    """Return the number of threads to give: that of physical cores."""
+    from runtime import physical_cores
+
+    return physical_cores()
+
+
+def describe_machine() -> str:
+    """Return processor, threads, system and versions in one line."""
+    from runtime import processor_name
+
+    installed = {each.metadata["Name"]: each.version for each in metadata.distributions()}
+    versions = [f"Python {platform.python_version()}"]
+    versions += [f"{name} {installed[name]}" for name in PACKAGES if name in installed]
+    return f"{processor_name()}, {cores()} threads, {platform.system()}; {', '.join(versions)}"
 
 
 def positive(text: str) -> int:
@@ -239,7 +352,6 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--forms", nargs="+", metavar="FORM", help="[ours and its rivals]")
     parser.add_argument("--rounds", type=positive, default=5, help="[5]")
     parser.add_argument("--steps", type=positive, help="a round [2, or for 64 images]")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there, too")
     parser.add_argument("--contender", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     tasks = [
@@ -264,15 +376,10 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.amp and not compiler.has_bfloat16():
         raise InputError("this processor has no AVX512-BF16: leave --amp out")
     forms = [arguments.forms or default_forms(task) for task in tasks]
-    machine, rows = describe_machine(), []
-    print(f"{machine}; {arguments.rounds} rounds", flush=True)
+    print(f"{describe_machine()}; {arguments.rounds} rounds", flush=True)
     for task, chosen in zip(tasks, forms):
         steps = arguments.steps or max(2, 64 // task.batch)
-        found = race(task, chosen, arguments.rounds, steps)
-        rows += found
-        print(table(HEADER, [line(row) for row in found]), flush=True)
-    if arguments.json:
-        write_atomically(arguments.json, to_json({"machine": machine, "rows": rows}, indent=1))
+        print(table(HEADER, race(task, chosen, arguments.rounds, steps)), flush=True)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ import mxnet as mx
 if mx.__version__ != "1.9.1":
     raise ImportError(f"the compiler is made for MXNet 1.9.1, and this is {mx.__version__}")
 
-from .compiled import Compiled, compiles, hybridize
+from .compiled import compiles, hybridize
 from .explain import explain
 from .freeze import freeze
 from .processor import has_bfloat16
 
-__all__ = ["Compiled", "compiles", "explain", "freeze", "has_bfloat16", "hybridize"]
+__all__ = ["compiles", "explain", "freeze", "has_bfloat16", "hybridize"]

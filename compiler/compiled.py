@@ -186,27 +186,9 @@ def rewrite(plain, training, bfloat16, without, learnt):
 
 
 class Running:
-    """A new graph as an operator.
+    """A rewriter's graph as an operator, folded if `frozen`; `names` are the plain graph's inputs.
 
-    Parameters
-    ----------
-    rewriter : Rewriter
-        Which has made the graph.
-    shapes : dict of str to tuple of int
-        Of inputs.
-    names : list of str
-        Inputs of the plain graph, in order.
-    data : list of int
-        Which of them are no parameters.
-    flags
-        As of `Compiled`.
-    frozen : bool
-        Whether to `fold` the graph.
-
-    Raises
-    ------
-    ValueError
-        If the graph does not return what the plain one does.
+    A ValueError is raised if it does not return what the plain graph does.
     """
 
     def __init__(self, rewriter, shapes, names, data, flags, frozen):

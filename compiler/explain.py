@@ -2,58 +2,10 @@
 
 from __future__ import annotations
 
-import collections
-
 import mxnet as mx
 
-from .channels import BLOCK
 from .compiled import check_rules, rewrite
-from .fuse import ONEDNN
 from .graph import Graph
-from .rules import rule_of
-
-
-class Report:
-    """What became of a net's operators; printed, a table.
-
-    Attributes
-    ----------
-    taken : Counter
-        How often each rule was applied.
-    left : dict of str to Counter
-        By rule: why it was not, and how often. ``(no rule)``: operators that no rule is for.
-    channels : (int, int)
-        Of all images that are padded: how many there are, and with what is padded.
-    reorders : int
-        Tensors that change between oneDNN's blocked layout and the plain one.
-    graph : Graph
-        The new graph; printed, an operator a line.
-    """
-
-    def __init__(self, rewriter):
-        self.taken, self.left, self.graph = rewriter.taken, dict(rewriter.left), rewriter.graph
-        nodes = (node for node in rewriter.plain.nodes if node.op != "null")
-        unknown = [node.op for node in nodes if rule_of(node)[1] is None]
-        if unknown:
-            self.left["(no rule)"] = collections.Counter(unknown)
-        images = [v for node in self.graph.needed() for v in node.outputs if v.parts]
-        self.channels = (sum(sum(v.parts) for v in images), sum(v.shape[1] for v in images))
-        self.reorders = sum(
-            value.blocked != (reader.op in ONEDNN)
-            for value, found in self.graph.readers().items()
-            for reader in found
-            if reader and value.parts
-        )
-
-    def __str__(self):
-        real, padded = self.channels
-        lines = [f"{'rule':12} {'taken':>5}  left alone"]
-        for name in sorted({*self.taken, *self.left}):
-            reasons = (f"{count}× {why}" for why, count in self.left.get(name, {}).items())
-            lines.append(f"{name:12} {self.taken[name]:5}  {'; '.join(reasons)}".rstrip())
-        lines.append(f"channels of images: {real:,}, computed as {padded:,} (blocks of {BLOCK})")
-        lines.append(f"changes of layout to be expected: {self.reorders}")
-        return "\n".join(lines)
 
 
 def explain(net, *shapes, training=True, bfloat16=False, without=()):
@@ -72,7 +24,8 @@ def explain(net, *shapes, training=True, bfloat16=False, without=()):
 
     Returns
     -------
-    Report
+    Rewriter
+        Printed, a table of rules; its `graph`, printed, has an operator a line.
 
     Raises
     ------
@@ -88,7 +41,7 @@ def explain(net, *shapes, training=True, bfloat16=False, without=()):
     known.update(zip(symbol.list_auxiliary_states(), auxiliary))
     # A net that has weights says itself which of them are learnt.
     learnt = {name for name, p in net.collect_params().items() if p.grad_req != "null"}
-    return Report(rewrite(Graph.read(symbol, known), training, bfloat16, without, learnt))
+    return rewrite(Graph.read(symbol, known), training, bfloat16, without, learnt)
 
 
 def _flat(outputs):

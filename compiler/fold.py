@@ -22,10 +22,8 @@ def fold(graph, data):
 
     Returns
     -------
-    Graph
-        Which computes those results.
-    list of str
-        The variables' names, in their order.
+    (Graph, list of str)
+        What computes those results, and the variables' names, in their order.
     """
     once, variables = Graph(graph.attrs), {}
     nodes = graph.needed()

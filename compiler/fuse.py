@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-# What reads a tensor in the blocked layout and writes one.
 FUSED = "_contrib_BatchNormWithReLU"
+# What reads a tensor in the blocked layout and writes one; the first four also pass it back.
 PASSING = {"BatchNorm", FUSED, "Activation", "elemwise_add"}
-ONEDNN = {
-    *("Convolution", "BatchNorm", FUSED, "Activation", "Pooling", "Concat"),
-    "elemwise_add",
-}
+ONEDNN = {*PASSING, "Convolution", "Pooling", "Concat"}
 
 
 def fuse(graph):

@@ -70,7 +70,7 @@ class Rewriter:
     taken : collections.Counter
         How often each rule was applied.
     left : dict of str to collections.Counter
-        By rule: why operators were left alone, and how often.
+        By rule: why operators were left alone, and how often. ``(no rule)``: by operator.
     """
 
     def __init__(self, plain, rule_of, training, half=False, without=(), learnt=()):
@@ -92,6 +92,8 @@ class Rewriter:
 
     def _apply(self, name, rule, node, inputs):
         if rule is None:
+            if node.op != "null":
+                self.left["(no rule)"][node.op] += 1
             return None
         if name in self.without:
             result = "switched off"
@@ -107,6 +109,13 @@ class Rewriter:
             return None
         self.taken[name] += 1
         return result
+
+    def __str__(self):
+        lines = [f"{'rule':12} {'taken':>5}  left alone"]
+        for name in sorted({*self.taken, *self.left}):
+            reasons = (f"{count}× {why}" for why, count in self.left.get(name, {}).items())
+            lines.append(f"{name:12} {self.taken[name]:5}  {'; '.join(reasons)}".rstrip())
+        return "\n".join(lines)
 
     def _moving(self, value, head):
         """Return an output from whose gradient one comes to all `moves`."""

@@ -1,4 +1,4 @@
-"""Compare runs over seeds: `python -m figures.summary runs/* --csv runs.csv --plot runs.png`.
+"""Compare runs over seeds: `python -m figures.summary runs/* --plot runs.png`.
 
 Prints a Markdown table. Runs whose settings agree but for the seed are one row, with the mean and
 the standard deviation (n - 1) of their test errors; what the rows' settings differ in stands beside
@@ -15,8 +15,6 @@ from errors import InputError, Parser, command_line, end_on_ctrl_c, printable, t
 if __name__ == "__main__":
     end_on_ctrl_c()
 
-import csv
-import io
 import json
 import os
 import statistics
@@ -34,7 +32,7 @@ from figures.style import curve_style, new_figure, save
 from records.config import Config
 from records.recipes import OWN
 from records.run_folder import read_config, read_results
-from utils import table, write_atomically
+from utils import table
 
 # What may differ between runs of one recipe, beside their seeds: nothing that they learn from.
 FREE = (*OWN, "data_dir", "log_interval", "checkpoint_minutes")
@@ -70,31 +68,32 @@ class Row:
     finished: dict[int, RunFacts] = field(default_factory=dict)
     unfinished: dict[int, RunFacts] = field(default_factory=dict)
 
-    def values(self) -> dict[str, Any]:
-        """Return the row of a file: numbers by name, errors as fractions, None for unknown."""
+    @property
+    def parameters(self) -> float:
+        """How many parameters each of the nets has."""
+        return next(iter((*self.finished.values(), *self.unfinished.values()))).parameters
+
+    def cells(self) -> list[str]:
+        """Return what the table says of the row, below `HEADER`; "" where nothing is known."""
         runs = list(self.finished.values())
-        errors = [run.test_error for run in runs]
-        mean = _mean(errors)
-        trained = _mean([1 - run.history[-1]["train_acc"] for run in runs if run.history])
+        errors = [100 * run.test_error for run in runs]
+        error = _mean(errors, 2)
+        if len(errors) > 1:
+            error += f" ± {statistics.stdev(errors):.2f}"
+        trained = [100 * (1 - run.history[-1]["train_acc"]) for run in runs if run.history]
+        gap = [statistics.mean(errors) - statistics.mean(trained)] if trained else []
         states = (f"seed {s}: {len(r.history)}/{r.epochs}" for s, r in self.unfinished.items())
-        return {
-            "model": self.model,
-            "settings": self.settings,
-            "seeds": len(runs),
-            "test_error_mean": mean,
-            "test_error_std": statistics.stdev(errors) if len(errors) > 1 else None,
-            "test_errors": " ".join(f"{run.seed}:{run.test_error:.4f}" for run in runs),
-            "train_error": trained,
-            "gap": None if mean is None or trained is None else mean - trained,
-            "minutes": _mean([run.minutes for run in runs]),
-            "cpu_minutes": _mean([r.cpu_minutes for r in runs if r.cpu_minutes is not None]),
-            "parameters": next(iter((*runs, *self.unfinished.values()))).parameters,
-            "unfinished": ", ".join(states),
-        }
+        return [
+            *(self.model, self.settings, str(len(runs)), error),
+            ", ".join(f"{run.seed}: {100 * run.test_error:.2f}" for run in runs),
+            *(_mean(trained, 2), _mean(gap, 2), _mean([run.minutes for run in runs], 1)),
+            _mean([run.cpu_minutes for run in runs if run.cpu_minutes is not None], 1),
+            *(f"{self.parameters:,}", ", ".join(states)),
+        ]
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    return statistics.mean(values) if values else None
+def _mean(values: Sequence[float], digits: int) -> str:
+    return f"{statistics.mean(values):.{digits}f}" if values else ""
 
 
 def read_run(path: Path) -> RunFacts:
@@ -161,38 +160,10 @@ def _text(run: RunFacts, name: str) -> str:
 
 
 def to_markdown(rows: Sequence[Row]) -> str:
-    """Return the table for people: errors in percent; what is said of no row is left out."""
-    lines = []
-    for row in rows:
-        values = row.values()
-        mean, std, train, gap = (
-            "" if values[name] is None else f"{100 * values[name]:.2f}"
-            for name in ("test_error_mean", "test_error_std", "train_error", "gap")
-        )
-        minutes = (
-            "" if values[name] is None else f"{values[name]:.1f}"
-            for name in ("minutes", "cpu_minutes")
-        )
-        each = (f"{seed}: {100 * run.test_error:.2f}" for seed, run in row.finished.items())
-        error = f"{mean} ± {std}" if std else mean
-        cells = (row.model, row.settings, values["seeds"], error, ", ".join(each), train, gap)
-        lines.append([*cells, *minutes, f"{values['parameters']:,}", values["unfinished"]])
-    said = [column for column in zip(HEADER, *lines) if any(cell != "" for cell in column[1:])]
-    header, *body = zip(*said)
-    return table(header, [["–" if cell == "" else cell for cell in line] for line in body])
-
-
-def to_csv(rows: Sequence[Row]) -> bytes:
-    """Return the table for spreadsheets: errors are fractions."""
-    lines = [row.values() for row in rows]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
-    writer.writeheader()
-    for line in lines:
-        if line["model"].startswith(("=", "+", "-", "@")):  # a formula, from a stranger
-            line["model"] = f"'{line['model']}"
-        writer.writerow(line)
-    return text.getvalue().encode()
+    """Return the table: errors in percent; a column that says nothing of any row is left out."""
+    columns = zip(HEADER, *(row.cells() for row in rows))
+    header, *body = zip(*(column for column in columns if any(column[1:])))
+    return table(header, [[cell or "–" for cell in line] for line in body])
 
 
 def plot(rows: Sequence[Row], out: str | Path | None = None) -> figures.Figure:
@@ -232,11 +203,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Summarise the runs that the command line names."""
     parser = Parser(description="Compare runs over seeds, in a Markdown table.")
     parser.add_argument("run_dirs", nargs="+", type=Path, metavar="RUN", help="run folder")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the numbers there, too")
     parser.add_argument("--plot", metavar="FILE", help="draw errors over epochs, to .png or .pdf")
     arguments = parser.parse_args(argv)
     runs, code = [], 0
-    for path in {os.path.realpath(path): path for path in arguments.run_dirs}.values():
+    for path in arguments.run_dirs:
         if not os.path.exists(path / "config.json"):
             tell(f"{path} holds no run (there is no config.json): left out")
             continue
@@ -245,14 +215,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         except InputError as error:
             tell(f"error: {error}")
             code = 2
-    if not (runs or code):
-        raise InputError("none of these is a run folder")
     if not runs:
-        return code
+        return 2
     rows = group(runs)
     print(to_markdown(rows))
-    if arguments.csv:
-        write_atomically(arguments.csv, to_csv(rows))
     if arguments.plot:
         plot(rows, arguments.plot)
     return code

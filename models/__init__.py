@@ -30,8 +30,6 @@ ALIASES = {
 }
 # Seeds of different draws must differ: gates come from (seed, step, this).
 _GATES = 1603
-
-
 # By its constructor, each family's nets and names.
 _FAMILIES: dict[Any, tuple[type, dict[str, Any]]] = {
     _densenet.densenet: (_densenet.DenseNet, _densenet.VARIANTS),
@@ -74,25 +72,15 @@ def list_models(pattern="*", pretrained=False):
     return [name for name in names if name in kept]
 
 
-def _option_names(constructor):
-    """Return the options of a family: its constructor's, and those its nets have a default for."""
-    parameters = [*inspect.signature(constructor).parameters.values()]
-    names = {each.name for each in parameters if each.kind != each.VAR_KEYWORD}
-    for kind in _FAMILIES[constructor][0].__mro__:
-        parameters = inspect.signature(kind.__init__).parameters.values()
-        names.update(each.name for each in parameters if each.default is not each.empty)
-    return names
-
-
 def _check_options(name, constructor, options):
-    """Refuse options that the family of a name does not have."""
-    (family, _), known = _FAMILIES[constructor], _option_names(constructor)
+    """Refuse options that neither a family's constructor has nor, with a default, its nets."""
+    family, _ = _FAMILIES[constructor]
+    own, nets = (inspect.signature(each).parameters.values() for each in (constructor, family))
+    known = {option.name for option in own if option.kind != option.VAR_KEYWORD}
+    known |= {option.name for option in nets if option.default is not option.empty}
     for option in sorted(options.keys() - known):
-        others = [net for other, (net, _) in _FAMILIES.items() if option in _option_names(other)]
-        hint = nearest(option, known) or f" its options are {', '.join(sorted(known))}"
-        if others:
-            hint = f" that is an option of a {others[0].__name__}"
-        raise InputError(f"{name} is a {family.__name__}, without {option}:{hint}")
+        refused = f"{name} is a {family.__name__}, without {option}"
+        raise InputError(f"{refused}: its options are {', '.join(sorted(known))}")
 
 
 def get_model(name, classes=10, pretrained=False, **options):
@@ -149,10 +137,9 @@ def get_model(name, classes=10, pretrained=False, **options):
 def initialize(net, ctx=None, seed=0):
     """Give a net its initial weights, the same for the same seed on any device.
 
-    Parameters that have values already, as those of a pretrained net, keep them.
-
-    Convolutions start from N(0, √(2 / (kernel² · output channels))), BatchNorm from scale 1 and
-    shift 0, the last layer from ±1/√inputs and bias 0: the papers' code.
+    Parameters that have values already, as those of a pretrained net, keep them. As in the papers'
+    code, convolutions start from N(0, √(2 / (kernel² · output channels))), BatchNorm from scale 1
+    and shift 0, the last layer from ±1/√inputs and bias 0.
 
     Parameters
     ----------

@@ -17,22 +17,20 @@ from models.layers import BNReLU, Dropout, SqueezeExcitation, concat, conv, dens
 
 
 class DenseLayer(nn.HybridBlock):
-    """BN, ReLU, [1×1 conv to bn_size · k, BN, ReLU,] 3×3 conv to k: the layer's new features.
+    """BN, ReLU, [1×1 conv to 4k, BN, ReLU,] 3×3 conv to k: the layer's new features.
 
     (N, in_channels, H, W) → (N, growth_rate, H, W), in two halves: `reduce` is all up to and with
     the first convolution, `expand` the rest.
     """
 
-    def __init__(
-        self, in_channels, growth_rate, bottleneck, dropout, squeeze_excitation, bn_size=4
-    ):
+    def __init__(self, in_channels, growth_rate, bottleneck, dropout, squeeze_excitation):
         super().__init__()
         with self.name_scope():
             self.reduce = nn.HybridSequential()
             self.expand = nn.HybridSequential()
             self.reduce.add(BNReLU(in_channels))
             if bottleneck:
-                width = bn_size * growth_rate
+                width = 4 * growth_rate
                 self.reduce.add(conv(width, in_channels, kernel=1))
                 if dropout:
                     self.expand.add(Dropout(dropout))

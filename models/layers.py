@@ -86,13 +86,13 @@ class PooledConv(nn.HybridBlock):
 class SqueezeExcitation(nn.HybridBlock):
     """Scale each channel by what all hold: average, linear, ReLU, linear, sigmoid, multiply.
 
-    (N, C, H, W) → the same. The hidden layer has C / reduction units, at least one.
+    (N, C, H, W) → the same. The hidden layer has C / 16 units, at least one.
     Hu, Shen, Sun: Squeeze-and-Excitation Networks, https://arxiv.org/abs/1709.01507, section 3.
     """
 
-    def __init__(self, channels, reduction=16):
+    def __init__(self, channels):
         super().__init__()
-        hidden = max(1, channels // reduction)
+        hidden = max(1, channels // 16)
         with self.name_scope():
             self.squeeze = dense(hidden, channels)
             self.excite = dense(channels, hidden)

@@ -88,8 +88,13 @@ class ResidualBlock(nn.HybridBlock):
                 parameter.data(ctx)._fresh_grad = True
 
 
-def basic_block(in_channels, channels, stride, projection, squeeze_excitation, survival_prob):
+def basic_block(in_channels, channels, stride, squeeze_excitation, survival_prob):
     """Conv, BN, ReLU, conv, BN beside a shortcut; add, ReLU (He et al. 2015)."""
+    if (stride, channels) not in ((1, in_channels), (2, 2 * in_channels)):
+        raise InputError(
+            f"a block from {in_channels} to {channels} channels with stride {stride} has no "
+            "shortcut: the first group keeps the channels, every other doubles them"
+        )
     branch = nn.HybridSequential()
     branch.add(
         conv(channels, in_channels, kernel=3, stride=stride),
@@ -99,19 +104,7 @@ def basic_block(in_channels, channels, stride, projection, squeeze_excitation, s
     )
     if squeeze_excitation:
         branch.add(SqueezeExcitation(channels))
-    shortcut = None
-    if stride > 1 or in_channels != channels:
-        if projection:
-            shortcut = nn.HybridSequential()
-            shortcut.add(conv(channels, in_channels, kernel=1, stride=stride), norm(channels))
-        elif (stride, channels) == (2, 2 * in_channels):
-            shortcut = Shortcut()
-        else:
-            raise InputError(
-                f"a block from {in_channels} to {channels} channels with stride {stride} needs a "
-                "projection: without it a group doubles the channels, the first one keeps them"
-            )
-    return ResidualBlock(branch, shortcut, survival_prob=survival_prob)
+    return ResidualBlock(branch, Shortcut() if stride > 1 else None, survival_prob=survival_prob)
 
 
 def bottleneck_block(in_channels, channels, stride, squeeze_excitation, survival_prob):
@@ -185,10 +178,8 @@ class ResNet(nn.HybridBlock):
     channels : sequence of int
         Channels of the first convolution, then of each group's output.
     bottleneck : bool
-        Pre-activation bottleneck blocks (He et al. 2016) instead of basic post-activation ones.
-    projection : bool
-        1×1 convolutions as shortcuts where the shape changes (option B) instead of the
-        parameter-free ones. Bottleneck blocks always have them.
+        Pre-activation bottleneck blocks (He et al. 2016), with 1×1 convolutions as shortcuts where
+        the shape changes, instead of basic post-activation ones without parameters in shortcuts.
     final_survival_prob : float
         p_L of stochastic depth; 1 is constant depth.
     pool : bool
@@ -202,22 +193,20 @@ class ResNet(nn.HybridBlock):
         layers,
         channels,
         bottleneck=False,
-        projection=False,
         final_survival_prob=1.0,
         pool=False,
         squeeze_excitation=False,
         classes=10,
-        **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__()
         if not layers or min(*layers, *channels, classes) < 1 or len(channels) != len(layers) + 1:
             raise InputError("layers, channels, classes must be at least 1, channels one longer")
-        if pool and (bottleneck or projection):
-            raise InputError("pool is for plain basic blocks: leave bottleneck and projection out")
+        if pool and bottleneck:
+            raise InputError("pool is for basic blocks: leave bottleneck out")
         self.survival_probs = survival_probs(sum(layers), final_survival_prob)
         self.gates = None
         survival, self.drops = iter(self.survival_probs), final_survival_prob < 1
-        width = channels[0]
+        width, block = channels[0], bottleneck_block if bottleneck else basic_block
         with self.name_scope():
             self.features = (StochasticDepth if self.drops else nn.HybridSequential)()
             self.features.add(conv(width, 3, kernel=3))
@@ -230,11 +219,7 @@ class ResNet(nn.HybridBlock):
                     width = out
                 for i in range(count):
                     stride = 2 if group > 0 and i == 0 and not pool else 1
-                    shape, options = (width, out, stride), (squeeze_excitation, next(survival))
-                    if bottleneck:
-                        self.features.add(bottleneck_block(*shape, *options))
-                    else:
-                        self.features.add(basic_block(*shape, projection, *options))
+                    self.features.add(block(width, out, stride, squeeze_excitation, next(survival)))
                     width = out
                 self.group_ends.append(len(self.features))
             if bottleneck:

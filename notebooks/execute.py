@@ -22,33 +22,14 @@ METADATA = {
 
 
 def execute(timeout: int) -> Any:
-    """Run every cell, in the notebook's folder.
+    """Return the notebook with the outputs of every cell, each of which has `timeout` seconds.
 
-    Parameters
-    ----------
-    timeout : int
-        Seconds for one cell.
-
-    Returns
-    -------
-    nbformat.NotebookNode
-        With outputs, and without metadata of the machine.
-
-    Raises
-    ------
-    nbclient.exceptions.CellExecutionError
-        If a cell raises.
+    Raises nbclient's ``CellExecutionError`` if a cell raises.
     """
     notebook = nbformat.read(NOTEBOOK, as_version=4)
+    options = {"timeout": timeout, "record_timing": False, "coalesce_streams": True}
     place = {"metadata": {"path": str(NOTEBOOK.parent)}}
-    NotebookClient(
-        notebook,
-        timeout=timeout,
-        kernel_name="python3",
-        record_timing=False,
-        coalesce_streams=True,
-        resources=place,
-    ).execute()
+    NotebookClient(notebook, kernel_name="python3", resources=place, **options).execute()
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
         cell.metadata = nbformat.from_dict({})

@@ -60,7 +60,7 @@ def draw(rows: Sequence[Row], path: Path | None = None) -> figures.Figure:
 
 
 def _parameters(row: Row) -> float:
-    return float(row.values()["parameters"] / 1e6)
+    return float(row.parameters / 1e6)
 
 
 def _work(row: Row) -> float:
