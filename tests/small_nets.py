@@ -23,7 +23,6 @@ SMALL: list[tuple[str, dict[str, Any]]] = [
     ("densenet_bc40_k16", {"depth": 16, "growth_rate": 36}),
     ("se_densenet_bc40_k16", {"depth": 16}),
     ("resnet20", {"depth": 8}),
-    ("resnet20", {"depth": 8, "projection": True}),
     ("resnet20", {"depth": 11, "pool": True}),
     ("resnet20_sd", {"depth": 14}),
     ("resnet20_sd", {"depth": 17, "pool": True}),
@@ -38,8 +37,8 @@ SMALL: list[tuple[str, dict[str, Any]]] = [
 
 def images(n, seed=0):
     """Make n random images and labels."""
-    rng = np.random.RandomState(seed)
-    return mx.nd.array(rng.randn(n, 3, 32, 32)), mx.nd.array(np.arange(n) % 10)
+    pixels = np.random.RandomState(seed).randn(n, 3, 32, 32)
+    return mx.nd.array(pixels), mx.nd.array(np.arange(n) % 10)
 
 
 def build(name, hybrid=True, **options):
@@ -64,7 +63,6 @@ def backward(net, n=4, step=0, gates=None):
         loss = gluon.loss.SoftmaxCrossEntropyLoss()(logits, y).mean()
     loss.backward()
     mx.nd.waitall()
-    parameters = net._collect_params_with_prefix()
-    return logits.asnumpy(), {
-        name: p.grad().asnumpy() for name, p in parameters.items() if p.grad_req != "null"
-    }
+    parameters = net._collect_params_with_prefix().items()
+    learnt = ((name, p) for name, p in parameters if p.grad_req != "null")
+    return logits.asnumpy(), {name: p.grad().asnumpy() for name, p in learnt}

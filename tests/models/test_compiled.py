@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import functools
-import sys
 
 import numpy as np
 import pytest
-from oracle import check, faults, observe
+from oracle import check, observe
 from small_nets import SMALL
 
 import compiler
 from models import draw_gates, get_model
-from models.layers import concat
-from models.resnet import ResNet
-
-sys.path.insert(0, "benchmarks")
-import textbook_nets
 
 
 def make(name, options):
@@ -29,27 +23,6 @@ def make(name, options):
 @pytest.mark.parametrize(("name", "options"), [*SMALL, ("cifar_resnet20_v2", {})])
 def test_nets_of_every_family_are_compiled_right(name, options):
     assert check(lambda: make(name, options), compiler.hybridize) == {}
-
-
-@pytest.mark.parametrize("widths", [(20, 20, 48), (24, 24, 32)])
-def test_widths_that_fused_wrongly_are_compiled_right(widths):
-    # So they did, or crashed, before there was a compiler.
-    def make():
-        return ResNet((2, 2), widths, projection=True, classes=7)
-
-    assert check(make, compiler.hybridize) == {}
-
-
-def test_a_tutorials_densenet_trains_that_plain_mxnet_cannot(monkeypatch):
-    def make():
-        return textbook_nets.densenet(10, 12, bottleneck=True, compression=0.5, classes=7)
-
-    compiled = observe(make, 0, form=compiler.hybridize)
-    monkeypatch.setattr(
-        *(textbook_nets.DenseLayer, "hybrid_forward"),
-        lambda layer, F, x: concat(F, x, layer.body(x)),
-    )
-    assert faults(compiled, observe(make, 0, "float64")) == {}
 
 
 def relative(found, expected, kind):
