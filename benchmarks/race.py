@@ -11,10 +11,10 @@ Random images, initial weights, batch 64. A training step is forward, backward a
 with Nesterov momentum and weight decay), and one validation pass comes first, as a run has it, and
 counts in the memory. PyTorch runs at its best: ReLUs and additions in place, fused optimizer, an
 allocator that keeps its pages, in both layouts; in inference frozen, with BatchNorms folded. The
-form ``PyTorch compiled`` is torch.compile's. Plain Gluon, which only trains, is the same net by
-Gluon's own `hybridize`, with the threads that MXNet takes by itself: half of the processors. With
---amp our nets compute in bfloat16, and PyTorch's under torch.autocast. GFLOP/s count two operations
-for each multiply-add, three forward passes a step.
+form ``PyTorch compiled`` is torch.compile's. Plain Gluon is the same net by Gluon's `hybridize`, with
+the threads that MXNet takes by itself: half of the processors. With --amp our nets compute in
+bfloat16, and PyTorch's under torch.autocast. GFLOP/s count two operations for each multiply-add,
+three forward passes a step.
 
 Each contender has a process of its own, which is this script with ``--contender``. Rounds alternate
 between them: a machine whose speed drifts treats all alike. Who does not have the turn is stopped,
@@ -77,29 +77,30 @@ def ours(task: Task, *without: str) -> Callable[[], Any]:
     from runtime import mx
 
     import compiler
-    import models
 
-    net = models.get_model(task.net)
+    net = _initialized(task.net)
     compiler.hybridize(net, bfloat16=task.amp, without=without)
-    if not task.inference:
-        return _training(net, task.batch)
-    models.initialize(net, seed=0)
-    if not task.amp:
+    if task.inference and not task.amp:
         net = compiler.freeze(net, [mx.cpu()])
-    images = mx.nd.random.normal(shape=(task.batch, 3, 32, 32))
-    return lambda: net(images).wait_to_read()
+    return _gluon_step(net, task)
 
 
 def plain(task: Task) -> Callable[[], Any]:
-    """Return a step of training of the same net as Gluon runs it by itself."""
+    """Return a step of the same net as Gluon runs it by itself."""
+    net = _initialized(task.net)
+    net.hybridize(static_alloc=True, static_shape=True)
+    return _gluon_step(net, task)
+
+
+def _initialized(name: str) -> Any:
     import models
 
-    net = models.get_model(task.net)
-    net.hybridize(static_alloc=True, static_shape=True)
-    return _training(net, task.batch)
+    net = models.get_model(name)
+    models.initialize(net, seed=0)
+    return net
 
 
-def _training(net: Any, batch: int) -> Callable[[], None]:
+def _gluon_step(net: Any, task: Task) -> Callable[[], Any]:
     from runtime import mx
 
     import numpy as np
@@ -111,9 +112,11 @@ def _training(net: Any, batch: int) -> Callable[[], None]:
     from training.trainer import make_trainer
     from utils import Normaliser
 
+    batch, ctx = task.batch, [mx.cpu()]
+    inputs = mx.nd.random.normal(shape=(batch, 3, 32, 32))
+    if task.inference:
+        return lambda: net(inputs).wait_to_read()
     config = make_config(model="densenet", batch_size=batch, lr=0.001)
-    ctx = [mx.cpu()]
-    models.initialize(net, ctx, seed=0)
     trainer = make_trainer(net, config, ctx, Workers("device"))
     rng = np.random.RandomState(0)
     images = rng.randint(0, 256, (batch, 3, 32, 32)).astype(np.uint8)
@@ -127,7 +130,7 @@ def _training(net: Any, batch: int) -> Callable[[], None]:
         mx.nd.waitall()
 
     step()
-    net(mx.nd.zeros((batch, 3, 32, 32))).wait_to_read()
+    net(inputs).wait_to_read()
     return step
 
 
@@ -138,18 +141,17 @@ def onnx(task: Task) -> Callable[[], Any]:
     import numpy as np
     import onnxruntime
 
-    import models
     from exports.onnx import export_onnx
     from utils import Normaliser
 
-    net = models.get_model(task.net)
-    models.initialize(net, seed=0)
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = cores()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         normaliser = Normaliser((0,) * 3, (1,) * 3)
-        export_onnx(net, path, [str(n) for n in range(10)], normaliser, normalise=False)
+        export_onnx(
+            _initialized(task.net), path, [str(n) for n in range(10)], normaliser, normalise=False
+        )
         session = onnxruntime.InferenceSession(str(path), settings, ["CPUExecutionProvider"])
     images = np.random.RandomState(0).randn(task.batch, 3, 32, 32).astype(np.float32)
     name = session.get_inputs()[0].name

@@ -131,6 +131,7 @@ def test_multiply_accumulates_are_those_of_the_layers(options, groups, linear):
         ("densenet", {"depth": 41}, "take 40 or 46"),
         ("densenet40_k12", {"depth": 41}, "take 40 or 43"),
         ("resnet", {"depth": 100}, "take 98 or 104"),
+        ("resnet164", {"depth": 165}, "take 164 or 173"),
         ("resnet", {"final_survival_prob": 1.5}, r"\(0, 1\]"),
         ("resnet", {"width": 0}, "at least 1"),
         ("resnet", {"classes": 0}, "must be at least 1"),
