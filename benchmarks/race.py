@@ -11,8 +11,8 @@ Random images, initial weights, batch 64. A training step is forward, backward a
 with Nesterov momentum and weight decay), and one validation pass comes first, as a run has it, and
 counts in the memory. PyTorch runs at its best: ReLUs and additions in place, fused optimizer, an
 allocator that keeps its pages, in both layouts; in inference frozen, with BatchNorms folded. The
-form ``PyTorch compiled`` is torch.compile's. Plain Gluon is the same net by Gluon's `hybridize`, with
-the threads that MXNet takes by itself: half of the processors. With --amp our nets compute in
+form ``PyTorch compiled`` is torch.compile's. Plain Gluon is the same net by Gluon's `hybridize` and
+with the threads that MXNet takes by itself: half of the processors. With --amp our nets compute in
 bfloat16, and PyTorch's under torch.autocast. GFLOP/s count two operations for each multiply-add,
 three forward passes a step.
 

@@ -50,9 +50,9 @@ def build(name, hybrid=True, **options):
     return net
 
 
-def backward(net, n=4, step=0, gates=None):
+def backward(net, n=4, step=0, gates=None, seed=0):
     """Do forward and backward on n images; return the logits and the gradients by name."""
-    x, y = images(n)
+    x, y = images(n, seed)
     mx.random.seed(step)
     if gates is None:
         draw_gates(net, seed=0, step=step)

@@ -12,14 +12,6 @@ from notebooks import execute
 MAX_BYTES = 1_000_000
 # Home and temporary folders, and moments such as 2026-01-31T12:00 or 12:00:00.
 PERSONAL = re.compile(r"/(home|root|Users|tmp|var|work)/|\d{4}-\d\d-\d\dT\d|\d\d:\d\d:\d\d")
-SECTIONS = [
-    "Why depth is hard",
-    "Stochastic depth",
-    "Dense connectivity",
-    "Training",
-    "What the net learnt",
-    "Leaving",
-]
 
 
 @pytest.fixture(scope="module")
@@ -43,23 +35,13 @@ def test_every_cell_runs_in_a_kernel(monkeypatch, kept):
     monkeypatch.setenv("WALKTHROUGH_FAST", "1")
     notebook = execute.execute(timeout=200)  # raises where a cell does
     assert notebook.metadata == execute.METADATA
-    assert pictures(notebook) == pictures(kept)
+    assert pictures(notebook) == pictures(kept) >= 10
     assert [cell.source for cell in notebook.cells] == [cell.source for cell in kept.cells]
 
 
-def test_it_is_kept_with_the_outputs_of_one_run(kept):
+def test_it_is_kept_with_the_outputs_of_one_run_and_nothing_of_the_machine(kept):
     cells = [cell for cell in kept.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
-    assert pictures(kept) >= 10
-
-
-def test_sections_are_in_their_order(kept):
-    text = "\n".join(cell.source for cell in kept.cells if cell.cell_type == "markdown")
-    expected = [f"{number}. {title}" for number, title in enumerate(SECTIONS, 1)]
-    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == expected
-
-
-def test_it_holds_nothing_of_the_machine(kept):
     assert kept.metadata == execute.METADATA
     assert [cell.metadata for cell in kept.cells if cell.metadata] == []
     texts = [output.get("text", "") for output in outputs(kept)]
