@@ -29,6 +29,7 @@ PAGES = sorted(
     for path in ROOT.glob(pattern)
 )
 README_BYTES = 6144
+PROGRAMS = ("train_cifar10.py", "evaluate.py", "export.py", "training.launch")
 MADE_BY_A_RUN = {"export/", "checkpoints/"}
 
 
@@ -67,42 +68,31 @@ def flags_of(program):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)\s]+)\)", read(page)):
-        if "://" in target:
-            continue
+def test_links_lead_somewhere_and_files_are_there(page):
+    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", read(page)):
         name, _, anchor = target.partition("#")
         path = (ROOT / page).parent / name if name else ROOT / page
         assert path.exists(), target
-        titles = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.M) if anchor else []
-        assert not anchor or anchor in [t.lower().replace(" ", "-") for t in titles], target
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_files_are_there(page):
+        if anchor:
+            titles = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.M)
+            assert anchor in [title.lower().replace(" ", "-") for title in titles], target
     for name in re.findall(r"`([\w./-]+(?:\.py|\.txt|/))`", read(page)):
         found = (ROOT / name).exists() or list(ROOT.glob(f"*/{name}"))
         assert found or name in MADE_BY_A_RUN or name.startswith(("runs/", "hosts")), name
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_commands_are_there_with_their_flags(page):
+def test_commands_and_flags_are_there(page):
+    known = set().union(*map(flags_of, PROGRAMS))
+    for line in code(page):
+        flag = re.match(r"--[a-z][a-z-]+", line)
+        assert not flag or flag[0] in known, line
     for program, words in commands(page):
         flags = {word.partition("=")[0] for word in words if word.startswith("--")}
         flags -= {"--", "--help"}
         others = {word for word in words if word.endswith(".py")}  # the launcher's own command
         known = set().union(*map(flags_of, {program, *others}))
         assert flags <= known, f"{program}: {sorted(flags - known)}"
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_flags_in_the_text_are_some_commands(page):
-    known = set().union(
-        *map(flags_of, ("train_cifar10.py", "evaluate.py", "export.py", "training.launch"))
-    )
-    for line in code(page):
-        if re.match(r"--[a-z]", line):
-            assert re.match(r"--[a-z-]+", line)[0] in known, line
 
 
 @pytest.mark.parametrize("page", PAGES)
