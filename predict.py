@@ -1,7 +1,7 @@
 """Say what is on images, with a run, a pretrained model, an exported symbol or an ONNX file.
 
 python predict.py runs/NAME cat.png photos/             # a bar for each class
-cat cat.png | python predict.py model.onnx - --json     # ONNX needs no MXNet
+python predict.py model.onnx cat.png --json             # ONNX needs no MXNet
 python predict.py runs/NAME DIR --kaggle submission.csv # DIR/test/<id>.png, Kaggle's layout
 """
 
@@ -15,20 +15,17 @@ if __name__ == "__main__":
 import codecs
 import csv
 import json
-import os
 import sys
 from pathlib import Path
-from typing import Any, Mapping, Sequence
+from typing import Mapping, Sequence
 
 import numpy as np
 
-from datasets.images import MAX_BYTES, decode_image, read_each, read_image
+from datasets.images import read_each, read_image
 from inference.classifiers import Classifier, open_classifier
 from utils import whole_file
 
-STDIN = "-"
-_BAR = 30  # cells of a full bar
-_EIGHTHS = " ▏▎▍▌▋▊▉█"
+_BAR = 30  # letters of a full bar
 
 
 def list_images(arguments: Sequence[str]) -> list[str]:
@@ -37,7 +34,7 @@ def list_images(arguments: Sequence[str]) -> list[str]:
     Parameters
     ----------
     arguments : sequence of str
-        Files, folders, and ``-`` for stdin.
+        Files and folders.
 
     Returns
     -------
@@ -48,83 +45,36 @@ def list_images(arguments: Sequence[str]) -> list[str]:
     Raises
     ------
     InputError
-        If something is not there, or a folder holds no images.
+        If a folder holds no images.
     """
     from PIL import Image
 
     suffixes = Image.registered_extensions()
     files = []
     for argument in arguments:
-        if argument == STDIN or os.path.isfile(argument):
-            files.append(argument)
-        elif os.path.isdir(argument):
-            found = [path for path in sorted(Path(argument).rglob("*")) if path.is_file()]
+        folder, inside = Path(argument), [argument]
+        if folder.is_dir():
             inside = [
                 str(path)
-                for path in found
-                if path.suffix.lower() in suffixes
-                and not any(part.startswith(".") for part in path.relative_to(argument).parts)
+                for path in sorted(folder.rglob("*"))
+                if path.is_file()
+                and path.suffix.lower() in suffixes
+                and not any(part.startswith(".") for part in path.relative_to(folder).parts)
             ]
-            if not inside:
-                raise InputError(f"there are no images in {argument}")
-            files += inside
-        else:
-            raise InputError(f"there is no file or folder {argument}")
-    if files.count(STDIN) > 1:
-        raise InputError("- (stdin) can be read once only")
+        if not inside:
+            raise InputError(f"there are no images in {argument}")
+        files += inside
     return files
 
 
-def load_images(files: Sequence[str]) -> list[np.ndarray | InputError]:
-    """Return the image in each file, uint8 (3, 32, 32), or why it cannot be read.
-
-    Parameters
-    ----------
-    files : sequence of str
-        Of any size and mode; ``-`` is stdin.
-    """
-
-    def load(file: str) -> np.ndarray:
-        if file != STDIN:
-            return read_image(Path(file))
-        content = sys.stdin.buffer.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise InputError(f"stdin brings more than {MAX_BYTES} bytes: too much for an image")
-        return decode_image(content, "stdin")
-
-    return list(read_each(load, files))
-
-
-def bars(probabilities: Mapping[str, float], unicode: bool = True) -> list[str]:
-    """Return a line for each class, the most probable first: its name, a bar and percent.
-
-    Parameters
-    ----------
-    probabilities : mapping of str to float
-        By class.
-    unicode : bool
-        Whether the terminal shows block characters.
-    """
+def bars(probabilities: Mapping[str, float]) -> list[str]:
+    """Return a line for each class, the most probable first: its name, percent and a bar."""
     width = max(len(printable(name)) for name in probabilities)
-    lines = []
-    for name, probability in sorted(probabilities.items(), key=lambda item: -item[1]):
-        eighths = round(probability * _BAR * 8)
-        bar = "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
-        if not unicode:
-            bar = "#" * round(eighths / 8)
-        lines.append(f"  {printable(name):{width}} {100 * probability:6.2f} % {bar}".rstrip())
-    return lines
-
-
-def report(images: Sequence[Mapping[str, Any]], top: int) -> None:
-    """Print what is on each image: bars on a terminal, else a line ``file: class percent``."""
-    encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
-    for image in images:
-        file, label = printable(image["file"]), image["label"]
-        if sys.stdout.isatty():
-            print(file, *bars(image["probabilities"], encoding.startswith("utf"))[:top], sep="\n")
-        else:
-            print(f"{file}: {printable(label)} {100 * image['probabilities'][label]:.2f} %")
+    ranked = sorted(probabilities.items(), key=lambda item: -item[1])
+    return [
+        f"  {printable(name):{width}} {100 * share:6.2f} % {'#' * round(_BAR * share)}".rstrip()
+        for name, share in ranked
+    ]
 
 
 def answer_kaggle(classifier: Classifier, data_dir: Path, path: Path, flip: bool) -> int:
@@ -172,9 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="MODEL",
         help="run folder, checkpoint, exported symbol, ONNX file, or pretrained model",
     )
-    parser.add_argument(
-        "images", nargs="+", metavar="IMAGE", help="image files, folders of them, - for stdin"
-    )
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, folders of them")
     parser.add_argument("--flip", action="store_true", help="average with mirror images")
     parser.add_argument("--top", type=int, default=10, help="most bars to draw for an image [10]")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -185,24 +133,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.top < 1:
         raise InputError(f"--top {arguments.top}: at least one class")
     if arguments.kaggle:
-        if len(arguments.images) != 1:
-            raise InputError("--kaggle takes one folder: the one that test/<id>.png is in")
-        if arguments.json or arguments.plot:
-            raise InputError("--kaggle writes an answer file: leave out --json and --plot")
+        if len(arguments.images) > 1 or arguments.json or arguments.plot:
+            raise InputError("--kaggle takes one folder, and neither --json nor --plot")
         classifier = open_classifier(arguments.model, arguments.ctx)
         folder, path = Path(arguments.images[0]), Path(arguments.kaggle)
         count = answer_kaggle(classifier, folder, path, arguments.flip)
         print(f"{path}: {count:,} images labelled")
         return 0
     found = list_images(arguments.images)
-    loaded = dict(zip(found, load_images(found)))
-    for image in loaded.values():
+    read = dict(zip(found, read_each(read_image, found)))
+    for image in read.values():
         if isinstance(image, InputError):
             tell(f"error: {image}")
-    files = [file for file in found if not isinstance(loaded[file], InputError)]
+    files = [file for file in found if not isinstance(read[file], InputError)]
     if not files:
         return 2
-    images = np.stack([loaded[file] for file in files])
+    images = np.stack([read[file] for file in files])
     classifier = open_classifier(arguments.model, arguments.ctx)
     probabilities, classes = classifier.probabilities(images, arguments.flip), classifier.classes
     labelled = [
@@ -215,8 +161,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     ]
     if arguments.json:
         print(json.dumps({"model": arguments.model, "classes": classes, "images": labelled}))
-    else:
-        report(labelled, arguments.top)
+    for image in () if arguments.json else labelled:
+        file, label = printable(image["file"]), image["label"]
+        if sys.stdout.isatty():
+            print(file, *bars(image["probabilities"])[: arguments.top], sep="\n")
+        else:
+            print(f"{file}: {printable(label)} {100 * image['probabilities'][label]:.2f} %")
     if arguments.plot:
         from figures.pictures import draw_predictions
 

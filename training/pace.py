@@ -7,11 +7,7 @@ import time
 
 from tqdm import tqdm
 
-from utils import LOG
-
-_DAY = 24 * 3600.0
-# The first steps build graphs and warm caches; the estimate starts after them.
-_FIRST, _ENOUGH = 5, 20
+_FIRST = 5  # steps that build graphs and warm caches; the estimate starts after them
 
 
 def duration(seconds: float) -> str:
@@ -19,7 +15,7 @@ def duration(seconds: float) -> str:
     if seconds == float("inf"):
         return "an unknown time"
     minutes = int(seconds // 60)
-    if seconds >= 2 * _DAY:
+    if minutes >= 2 * 24 * 60:
         return f"{minutes // 1440} days {minutes % 1440 // 60} h"
     if minutes >= 60:
         return f"{minutes // 60} h {minutes % 60:02d} min"
@@ -58,27 +54,21 @@ class Pace:
             self._start, self._start_done = time.monotonic(), self.done
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update(images)
-        if self._steps == _ENOUGH and self.seconds_left() > _DAY:
-            LOG.warning(
-                "at %.0f images/s this run takes %s on this machine; --preset quick takes minutes",
-                self.rate(),
-                duration(self.seconds_left()),
-            )
-
-    def rate(self) -> float:
-        """Images per second since the first steps; pauses for validation count."""
-        return (self.done - self._start_done) / max(time.monotonic() - self._start, 1e-9)
 
     def seconds_left(self) -> float:
         """Time left of the whole run; infinite before anything is known."""
-        rate = self.rate()
+        rate = self._rate()
         return (self.total - self.done) / rate if rate else float("inf")
+
+    def _rate(self) -> float:
+        """Images per second since the first steps; pauses for validation count."""
+        return (self.done - self._start_done) / max(time.monotonic() - self._start, 1e-9)
 
     def __str__(self) -> str:
         """Return the rate and the time left."""
         if self.done == self._start_done:
             return "starting"
-        return f"{self.rate():.0f} images/s, {duration(self.seconds_left())} left"
+        return f"{self._rate():.0f} images/s, {duration(self.seconds_left())} left"
 
     def close(self) -> None:
         """Leave the bar as it is."""
