@@ -44,13 +44,6 @@ def wilson(wrong: int, total: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def confusion_matrix(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Count images by their class (row) and the most probable class (column)."""
-    classes = probabilities.shape[1]
-    pairs = labels.astype(np.int64) * classes + probabilities.argmax(axis=1)
-    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
-
-
 def measure(
     probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str]
 ) -> dict[str, Any]:
@@ -70,28 +63,23 @@ def measure(
     dict
         ``images``; ``loss``; ``top1_error`` and ``top5_error`` with their ``_interval``, as
         fractions (the second None where there are no more than five classes);
-        ``class_errors`` by name; ``confusion``: see `confusion_matrix`.
+        ``class_errors`` by name; ``confusion``: counts of images by their class (row) and the most
+        probable class (column).
     """
     total = len(labels)
-    confusion = confusion_matrix(probabilities, labels)
-    wrong = total - int(np.trace(confusion))
-    result: dict[str, Any] = {
-        "images": total,
-        "loss": cross_entropy(probabilities, labels),
-        "top1_error": wrong / total,
-        "top1_error_interval": list(wilson(wrong, total)),
-        "top5_error": None,
-        "top5_error_interval": None,
-    }
+    confusion = np.zeros((len(classes), len(classes)), np.int64)
+    np.add.at(confusion, (labels, probabilities.argmax(axis=1)), 1)
+    wrong = {"top1": total - int(np.trace(confusion)), "top5": None}
     if len(classes) > TOP:
         right = probabilities[np.arange(total), labels]
-        better = (probabilities > right[:, None]).sum(axis=1)
-        wrong = int((better >= TOP).sum())
-        result["top5_error"] = wrong / total
-        result["top5_error_interval"] = list(wilson(wrong, total))
-    counts, right = confusion.sum(axis=1), np.diag(confusion)
+        wrong["top5"] = int(((probabilities > right[:, None]).sum(axis=1) >= TOP).sum())
+    result: dict[str, Any] = {"images": total, "loss": cross_entropy(probabilities, labels)}
+    for name, count in wrong.items():
+        result[f"{name}_error"] = None if count is None else count / total
+        result[f"{name}_error_interval"] = None if count is None else list(wilson(count, total))
+    counts, hits = confusion.sum(axis=1), np.diag(confusion)
     result["class_errors"] = {
-        name: float(1 - right[i] / counts[i]) if counts[i] else None
+        name: float(1 - hits[i] / counts[i]) if counts[i] else None
         for i, name in enumerate(classes)
     }
     result["confusion"] = confusion.tolist()

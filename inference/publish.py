@@ -41,7 +41,7 @@ more: the statistics to normalise by, the SHA-256 checked at loading, the run's 
 """
 
 
-def publish(run: str | Path, note: str = "", replace: bool = False) -> dict[str, Any]:
+def publish(run: str | Path, note: str = "") -> dict[str, Any]:
     """Add a run's best net to the pretrained ones, in place of what the model had.
 
     Parameters
@@ -50,8 +50,6 @@ def publish(run: str | Path, note: str = "", replace: bool = False) -> dict[str,
         A finished run folder; its data is needed too, where it was.
     note : str
         What a reader of the table must know of the data.
-    replace : bool
-        Whether to take the place of weights that tell other classes apart.
 
     Returns
     -------
@@ -61,21 +59,14 @@ def publish(run: str | Path, note: str = "", replace: bool = False) -> dict[str,
     Raises
     ------
     InputError
-        If the run is not finished, its net is not exactly one of the registry's, the model's
-        weights tell other classes apart, the new ones do not fit into float16 or into
-        `pretrained.MAX_BYTES`, or something cannot be written.
+        If the run is not finished, its net is not exactly one of the registry's, or does not fit
+        into float16, its data has changed, or something cannot be written.
     """
     trained = load_trained(run)
     facts, results = trained.facts, trained.facts["run"]
     name = models.ALIASES.get(facts["model"], facts["model"])
     if facts["options"]:
         raise InputError(f"{run} is no {name} as the registry has it, but with {facts['options']}")
-    rows = {row["model"]: row for row in pretrained.read_table()}
-    if name in rows and rows[name]["classes"] != list(trained.classes) and not replace:
-        raise InputError(
-            f"{name} is kept with other classes ({', '.join(rows[name]['classes'][:3])} …), which "
-            "these weights would replace: --replace allows it"
-        )
     if "train_seconds" not in results:
         raise InputError(f"{run} is not finished: there are no results of its last epoch")
     dataset = datasets.get_dataset(facts["data"]["name"], trained.data_dir)
@@ -86,11 +77,6 @@ def publish(run: str | Path, note: str = "", replace: bool = False) -> dict[str,
     if not all(np.isfinite(array).all() for array in arrays.values()):
         raise InputError("a parameter is beyond float16's range: these weights cannot be kept so")
     data = write_params(arrays)
-    if len(data) > pretrained.MAX_BYTES:
-        raise InputError(
-            f"{len(data):,} bytes of weights are more than the {pretrained.MAX_BYTES:,} that are "
-            "kept here: export the run instead"
-        )
     set_parameters(trained.net, arrays, "the rounded weights")
     result = evaluate_net(trained.net, dataset.test, trained.normaliser, [mx.cpu()])
     measured = measure(result["probabilities"], dataset.test.labels, dataset.classes)
@@ -109,7 +95,8 @@ def publish(run: str | Path, note: str = "", replace: bool = False) -> dict[str,
         "note": " ".join(note.split()),
         "facts": {**facts, "model": name},
     }
-    kept = sorted([*{**rows, name: row}.values()], key=lambda row: row["model"])
+    others = [other for other in pretrained.read_table() if other["model"] != name]
+    kept = sorted([*others, row], key=lambda row: row["model"])
     write_atomically(pretrained.FOLDER / row["file"], data)
     write_atomically(pretrained.FOLDER / "table.json", to_json(kept, indent=1) + b"\n")
     write_atomically(pretrained.FOLDER / "README.md", describe(kept).encode())
@@ -143,11 +130,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(description="Keep a run's weights as pretrained ones.")
     parser.add_argument("run", metavar="RUN", help="a finished run folder")
     parser.add_argument("--note", default="", help="what to say of the data in the table")
-    parser.add_argument(
-        "--replace", action="store_true", help="also in place of weights for other classes"
-    )
     arguments = parser.parse_args(argv)
-    row = publish(arguments.run, arguments.note, arguments.replace)
+    row = publish(arguments.run, arguments.note)
     print(f"{row['file']}: {100 * row['test']['top1_error']:.2f} % error, {row['bytes']:,} bytes")
 
 

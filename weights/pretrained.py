@@ -22,7 +22,6 @@ from weights.params_file import MAX_BYTES as MAX_FILE
 from weights.params_file import read_params
 
 FOLDER = Path(__file__).resolve().parents[1] / "pretrained"
-MAX_BYTES = 2_000_000
 # Of GluonCV's own training scripts for CIFAR, which its weights come from.
 GLUONCV_NORMALISER = Normaliser(
     [255 * mean for mean in (0.4914, 0.4822, 0.4465)],

@@ -17,7 +17,7 @@ import models
 from errors import InputError
 from exports import sandbox
 from exports.onnx import export_onnx, load_onnx
-from exports.symbol import OPERATORS, export_symbol
+from exports.symbol import export_symbol
 from inference.classifiers import open_classifier
 from utils import Normaliser, sha256
 
@@ -80,11 +80,6 @@ def set_layer(operator, **attributes):
     return as_json(lambda graph: layer(graph, operator)["attrs"].update(attributes))
 
 
-def set_input(place, value):
-    """Point a pooling layer's input at another node (place 0) or output (1)."""
-    return as_json(lambda graph: layer(graph, "Pooling")["inputs"][0].__setitem__(place, value))
-
-
 def set_node(**fields):
     return as_json(lambda graph: layer(graph, "Pooling").update(fields))
 
@@ -94,10 +89,6 @@ def set_fact(key, value):
         next(entry for entry in model.metadata_props if entry.key == key).value = value
 
     return as_onnx(change)
-
-
-def set_operator(**fields):
-    return as_onnx(lambda m: [setattr(m.graph.node[0], key, v) for key, v in fields.items()])
 
 
 def read_outside(model):
@@ -112,49 +103,36 @@ NO_GRAPH, NO_JSON = "holds no graph of an exported net", r"model\.json is damage
 CHILD = r" (cannot be used|is damaged or hostile): \S"
 # What is done to which file, and what is then said.
 HOSTILE = {
-    "no model.json": (MODEL, lambda data: b"", NO_JSON),
     "a list": (MODEL, lambda data: b"[]", NO_JSON),
     "deep JSON": (MODEL, lambda data: b"[" * 10**5, NO_JSON),
     "a number for checksums": (MODEL, lambda data: b'{"sha256": 1}', "checksums are not those"),
-    "no checksums": (MODEL, lambda data: b"{}", NO_JSON),
-    "no graph": (GRAPH, lambda data: b"", NO_GRAPH),
     "a graph that is a list": (GRAPH, lambda data: b"[]", NO_GRAPH),
     "a graph of no text": (GRAPH, lambda data: b"\xff", NO_GRAPH),
     "a deep graph": (GRAPH, lambda data: b"[" * 10**5, NO_GRAPH),
-    "a cycle": (GRAPH, set_input(0, 60), "input .60, 0, 0. where 28 nodes are known"),
-    "a negative node": (GRAPH, set_input(0, -1), "input"),
-    "an output that is not there": (GRAPH, set_input(1, 7000), "input"),
-    "an output that MXNet lacks": (GRAPH, set_input(1, 7), CHILD),
-    "true as a number": (GRAPH, set_input(1, True), "input"),
+    "a cycle": (GRAPH, set_node(inputs=[[60, 0, 0]]), "input .60, 0, 0. where 28 nodes are known"),
+    "a negative node": (GRAPH, set_node(inputs=[[-1, 0, 0]]), "input"),
+    "an output that is not there": (GRAPH, set_node(inputs=[[2, 7000, 0]]), "input"),
+    "an output that MXNet lacks": (GRAPH, set_node(inputs=[[2, 7, 0]]), CHILD),
+    "true as a number": (GRAPH, set_node(inputs=[[2, True, 0]]), "input"),
     "an operator that reads files": (GRAPH, set_node(op="_cvimread"), "'_cvimread' is not one"),
     "an operator that calls Python": (GRAPH, set_node(op="Custom"), "'Custom' is not one"),
     "no inputs": (GRAPH, set_node(inputs=[]), "0 inputs of Pooling"),
     "a node after the last": (GRAPH, as_json(lambda g: g.update(heads=[[10**9, 0, 0]])), "input"),
     "two outputs": (GRAPH, as_json(lambda g: g.update(heads=[[9, 0, 0]] * 2)), NO_GRAPH),
-    "no nodes": (GRAPH, as_json(lambda g: g["nodes"].clear()), NO_GRAPH),
     "another output": (GRAPH, as_json(lambda g: g.update(heads=[[9, 0, 0]])), CHILD),
     "memory": (GRAPH, set_layer("Convolution", num_filter="2147483647"), CHILD),
     "a stride of zero": (GRAPH, set_layer("Pooling", stride="(0, 0)"), CHILD),
-    "a kernel of another rank": (GRAPH, set_layer("Convolution", kernel="(3, 3, 3)"), CHILD),
     "an unknown function": (GRAPH, set_layer("Activation", act_type="x" * 5000), CHILD),
-    "a list as attribute": (GRAPH, set_layer("Pooling", kernel=["a"]), CHILD),
     "half of the parameters": (PARAMS, lambda data: data[:-200], "not a whole parameter file"),
     "no file of ONNX": (ONNX, lambda data: b"broken", CHILD),
     "no metadata": (ONNX, as_onnx(lambda m: m.ClearField("metadata_props")), "does not say what"),
     "metadata that is no JSON": (ONNX, set_fact("classes", "{"), CHILD),
     "one class": (ONNX, set_fact("classes", '["cat"]'), "odd classes"),
     "a deviation of zero": (ONNX, set_fact("std", "[0, 1, 1]"), "does not say what"),
-    "no number": (ONNX, set_fact("mean", '["x", 1, 1]'), "does not say what"),
     "other classes": (ONNX, set_fact("classes", '["cat", "dog"]'), "not one logit for each"),
     "a weight in another file": (ONNX, as_onnx(read_outside), CHILD),
-    "an unknown operator": (ONNX, set_operator(op_type="Evil"), "Evil"),
-    "an unknown library": (ONNX, set_operator(domain="evil"), "evil"),
-    "an absent input": (ONNX, as_onnx(lambda m: m.graph.node[2].input.insert(0, "x")), CHILD),
-    "a weight of no size": (
-        ONNX,
-        as_onnx(lambda m: m.graph.initializer[0].dims.append(2**40)),
-        CHILD,
-    ),
+    "an unknown operator": (ONNX, as_onnx(lambda m: setattr(m.graph.node[0], "op_type", "E")), "E"),
+    "a huge weight": (ONNX, as_onnx(lambda m: m.graph.initializer[0].dims.append(2**40)), CHILD),
 }
 
 
@@ -206,61 +184,24 @@ def test_memory_has_a_bound_that_grows_with_the_file(exported, monkeypatch):
     sandbox.try_in_child(load_onnx, data, source="a file")
 
 
-# ------------------------------------------------------------------------- by chance
-
-VALUES = (
-    *("", "-1", "0", "65536", "9999999999999999999", "1e30", "nan", "None", "()", "(0,0)"),
-    *("(-1,-1)", "(3,3,3)", "(2147483647,2147483647)", "(0,0,-3,1)", "NHWC", "x" * 5000),
-)
-ATTRIBUTES = ("__shape__", "__dtype__", "__init__", "num_filter", "num_hidden", "axis", "dtype")
-
-
-def damage_bytes(rng):
-    """Change, cut out, repeat or cut off a few bytes."""
-
-    def change(data):
-        damaged = bytearray(data)
-        for _ in range(rng.randint(1, 6)):
-            place = rng.randrange(min(len(damaged), rng.choice((400, 4000, len(damaged)))))
-            length = rng.randint(0, 40)
-            put = (b"\xff" * 8, b"\0" * 8, damaged[place : place + 40], bytes([rng.randrange(256)]))
-            damaged[place : place + length] = rng.choice(put)
-        return bytes(damaged[: rng.randrange(1, len(damaged))] if rng.random() < 0.1 else damaged)
-
-    return change
+def damage(rng, data):
+    """Change, cut out or repeat a few bytes."""
+    damaged = bytearray(data)
+    for _ in range(rng.randint(1, 6)):
+        place = rng.randrange(min(len(damaged), rng.choice((400, 4000, len(damaged)))))
+        put = (b"\xff" * 8, b"\0" * 8, damaged[place : place + 40], bytes([rng.randrange(256)]))
+        damaged[place : place + rng.randint(0, 40)] = rng.choice(put)
+    return bytes(damaged)
 
 
-def damage_graph(rng):
-    """Change a graph's operators, attributes and edges, so that it is still one in form."""
-
-    def change(graph):
-        for _ in range(rng.randint(1, 3)):
-            node = rng.choice([node for node in graph["nodes"] if node["op"] != "null"])
-            how = rng.randrange(4)
-            if how == 0:
-                names = (*node.get("attrs", {}), *ATTRIBUTES)
-                node.setdefault("attrs", {})[rng.choice(names)] = rng.choice(VALUES)
-            elif how == 1:
-                node["op"] = rng.choice(sorted(OPERATORS - {"null"}))
-            elif how == 2:
-                rng.choice(node["inputs"])[rng.randrange(2)] = rng.randrange(len(graph["nodes"]))
-            else:
-                node["inputs"] = node["inputs"][: rng.randint(1, 3)]
-
-    return as_json(change)
-
-
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(9))
 def test_damage_by_chance_ends_in_logits_or_in_one_line(folder, seed):
     # More seeds try more: none has ever crashed.
-    rng = random.Random(seed)
     file = (GRAPH, PARAMS, ONNX)[seed % 3]
-    damage = damage_graph if file == GRAPH and seed % 2 else damage_bytes
-    edit(folder, file, damage(rng))
+    edit(folder, file, lambda data: damage(random.Random(seed), data))
+    pixels = np.zeros((1, 3, 32, 32), np.uint8)
     try:
-        answer = str(
-            open_classifier(folder / file).logits(np.zeros((1, 3, 32, 32), np.uint8)).shape
-        )
+        answer = str(open_classifier(folder / file).logits(pixels).shape)
     except InputError as error:
         answer = str(error)
     assert answer

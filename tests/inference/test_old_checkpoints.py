@@ -55,8 +55,7 @@ def rewrite(tmp_path, *flags):
     )
 
 
-@pytest.mark.parametrize("prefix", ["", "densenet0_"])
-@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize(("prefix", "shuffle"), [("", False), ("densenet0_", True)])
 def test_densenet_bc100_k12_is_rewritten_under_todays_names(tmp_path, prefix, shuffle):
     # A dictionary of Python 2 or 3.5 had no order, so the file's says nothing.
     arrays = write_old(tmp_path / "old.params", 16, prefix, shuffle)

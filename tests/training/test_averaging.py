@@ -12,7 +12,6 @@ from tiny_train import tiny_shapes
 
 import compiler
 import models
-import train_cifar10
 from inference.logits import evaluate_net
 from inference.trained import load_trained
 from records.checkpoints import find
@@ -89,8 +88,3 @@ def test_it_is_what_counts_and_the_net_in_training_is_as_without_it(tmp_path):
     trained, test = load_trained(tmp_path / "averaged"), tiny_shapes("shapes").test
     measured = evaluate_net(trained.net, test, trained.normaliser, ONE)
     assert measured["loss"] == pytest.approx(results["test_loss_best"], rel=1e-5)
-
-
-def test_a_decay_of_one_is_refused(capsys):
-    assert train_cifar10.main(["--ema", "1"]) == 2
-    assert capsys.readouterr().err == "error: --ema 1.0 is out of range: from 0 to 0.999999\n"

@@ -12,10 +12,11 @@ import pytest
 from mxnet.gluon import nn
 
 import compiler
-from models import get_model, initialize
+from errors import InputError
 from records.config import make_config
 from training.distributed import Workers
 from training.schedule import make_schedule
+from training.state import State
 from training.step import train_step
 from training.trainer import make_trainer, prepare_amp
 from utils import Normaliser
@@ -72,22 +73,6 @@ def test_parts_of_a_batch_make_the_step_of_the_whole(devices, accumulate, flags)
             np.testing.assert_array_equal(copy.asnumpy(), first)
 
 
-def test_graphs_with_padded_channels_serve_several_devices():
-    ctx, nets = [mx.cpu(0), mx.cpu(1)], []
-    for form in (False, True):  # run imperatively, channels are not padded
-        net = get_model("densenet_bc40_k16", depth=16, growth_rate=12)
-        initialize(net, ctx, seed=0)
-        if form:
-            compiler.hybridize(net)
-        run_steps(ctx, steps=1, net=net)
-        nets.append(net._collect_params_with_prefix())
-    for name, parameter in nets[0].items():
-        for one, other in zip(parameter.list_data(), nets[1][name].list_data()):
-            np.testing.assert_allclose(other.asnumpy(), one.asnumpy(), rtol=0.01, atol=0.01)
-    first, second = nets[1]["features.1.layers.1.reduce.0.running_mean"].list_data()
-    assert np.abs(first.asnumpy() - second.asnumpy()).max() > 0  # each has its own
-
-
 def test_the_step_is_nesterovs():
     before, _ = run_steps(steps=0)
     net = net_without_batch_norm(ONE)
@@ -97,17 +82,6 @@ def test_the_step_is_nesterovs():
     for parameter, old, new in zip(net.collect_params().values(), before, after):
         gradient = parameter.grad().asnumpy() / 16 + 0.01 * old
         np.testing.assert_allclose(new, old - 0.5 * 1.9 * gradient, rtol=1e-4, atol=1e-6)
-
-
-def test_momentum_takes_its_weight_decay_from_the_new_weight():
-    """As docs/papers.md says among the differences."""
-    lr, momentum, wd = 0.1, 0.9, 0.5
-    weight, gradient, state = (mx.nd.array([value]) for value in (2.0, 3.0, 0.0))
-    settings = {"lr": lr, "momentum": momentum, "wd": wd}
-    mx.nd.nag_mom_update(weight, gradient, state, out=weight, **settings)
-    new = 2.0 - (1 + momentum) * lr * (3.0 + wd * 2.0)
-    assert weight.asscalar() == pytest.approx(new)
-    assert state.asscalar() == pytest.approx(-lr * (3.0 + wd * new))
 
 
 def test_clipping_bounds_the_step():
@@ -160,6 +134,16 @@ def test_the_shortest_runs_have_a_schedule(flags):
     assert make_schedule(make_config(epochs=1, lr=0.1, **flags), 1)(0) == pytest.approx(0.1)
     config = make_config(epochs=2, warmup_epochs=1, lr=0.1, **flags)
     assert [np.isfinite(make_schedule(config, 1)(step)) for step in (0, 1)] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("momentum/9.weight", (1,)), ("momentum/0.weight", (2, 2)), ("x/0.bias", 4)]
+)
+def test_the_state_of_another_net_is_refused(name, shape):
+    net = net_without_batch_norm(ONE)
+    state = State(net, make_trainer(net, make_config(), ONE, Workers("device")))
+    with pytest.raises(InputError, match="does not fit"):
+        state.set_arrays({name: np.zeros(shape, "f")}, "a file")
 
 
 @pytest.mark.parametrize(
