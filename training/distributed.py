@@ -65,17 +65,10 @@ class Workers:
         self.rank, self.count = self.kvstore.rank, self.kvstore.num_workers
 
     def sum(self, array: Any, name: int = 0) -> None:
-        """Replace an array by its sum over the workers, in the background.
+        """Replace an array, of the same shape on all workers, by its sum, in the background.
 
-        The last sum of the same name must be read before the next is asked for: MXNet may send the
-        second before it has received the first.
-
-        Parameters
-        ----------
-        array : mxnet.nd.NDArray
-            Of the same shape on every worker.
-        name : int
-            Arrays of different shapes need different names.
+        Arrays of different shapes need different names. The last sum of the same name must be read
+        before the next is asked for: MXNet may send the second before it has received the first.
         """
         if self.count == 1:
             return
@@ -88,10 +81,7 @@ class Workers:
     def broadcast(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return worker 0's arrays on every worker; of the others' arrays only the shapes are used.
 
-        Parameters
-        ----------
-        arrays : sequence of numpy.ndarray
-            float32; on every worker of the same shapes, in the same order. Once in a run.
+        They are float32, of the same shapes and order on every worker. Once in a run.
         """
         if self.count == 1:
             return list(arrays)

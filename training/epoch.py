@@ -32,11 +32,7 @@ class StoppedError(Exception):
 class StepMetrics:
     """Adds up the metrics of steps, and looks at each while the device works on the next.
 
-    Parameters
-    ----------
-    run : Run
-    progress : Progress
-        Its sums are kept up to date, with the steps that are computed.
+    The sums in `progress` are kept up to date, with the steps that are computed.
     """
 
     def __init__(self, run: Run, progress: Progress) -> None:
@@ -94,14 +90,7 @@ def seed_step(seed: int, *place: int) -> None:
     """Seed MXNet's generators for one step: dropout in it depends on nothing that came before.
 
     The state of these generators can be neither read nor saved, so resuming in the middle of a run
-    is exact only because every step starts from a seed of its own. It costs microseconds.
-
-    Parameters
-    ----------
-    seed : int
-        The run's.
-    *place : int
-        Step, worker: what the draws may depend on.
+    is exact only because every step starts from a seed of its own: of the run's, step and worker.
     """
     words = np.random.SeedSequence((seed, *place)).generate_state(1)
     mx.random.seed(int(words[0]) & 0x7FFFFFFF)
@@ -110,14 +99,12 @@ def seed_step(seed: int, *place: int) -> None:
 def train_one_epoch(
     run: Run, progress: Progress, save: Callable[[], None], stop: StopSignals, pace: Pace
 ) -> None:
-    """Train from the place in `progress` to the end of its epoch.
+    """Train from the place in `progress`, which is kept up to date, to the end of its epoch.
 
     Parameters
     ----------
     run : Run
-        Net, trainer and data.
     progress : Progress
-        Brought up to date.
     save : callable
         Saves a checkpoint; called when one is due by time, and before stopping.
     stop : StopSignals
@@ -142,7 +129,13 @@ def train_one_epoch(
     begin = first + progress.step
     with closing(loader.epoch(progress.epoch, progress.step)) as batches:
         for step, (images, targets) in enumerate(batches, begin):
-            sums = _take_step(run, step, images, targets, after_inference=step == begin)
+            run.trainer.set_learning_rate(run.schedule(step))
+            models.draw_gates(run.net, config.seed, step)
+            seed_step(config.seed, step, run.workers.rank)
+            batch = (images, targets, run.data.normaliser, run.ctx, config)
+            sums = train_step(run.net, run.trainer, *batch, after_inference=step == begin)
+            if run.average:
+                run.average.update(step)
             minutes = (time.monotonic() - last_save) / 60
             due = 0 < config.checkpoint_minutes <= minutes and run.workers.rank == 0
             stopping, saving = metrics.add(sums, (float(stop.received), float(due)))
@@ -159,20 +152,6 @@ def train_one_epoch(
             if progress.step and (step + 1 - first) % config.log_interval == 0:
                 _log_step(run, progress, pace)
     metrics.drain()
-
-
-def _take_step(
-    run: Run, step: int, images: np.ndarray, targets: np.ndarray, after_inference: bool
-) -> Any:
-    """Take one step, and the moving average's; see `training.step.train_step`."""
-    run.trainer.set_learning_rate(run.schedule(step))
-    models.draw_gates(run.net, run.config.seed, step)
-    seed_step(run.config.seed, step, run.workers.rank)
-    batch = (images, targets, run.data.normaliser, run.ctx, run.config)
-    sums = train_step(run.net, run.trainer, *batch, after_inference=after_inference)
-    if run.average:
-        run.average.update(step)
-    return sums
 
 
 def _log_step(run: Run, progress: Progress, pace: Pace) -> None:
@@ -193,14 +172,8 @@ def _log_step(run: Run, progress: Progress, pace: Pace) -> None:
 def finish_epoch(run: Run, progress: Progress, validation: Mapping[str, Any] | None) -> bool:
     """Add the epoch to the history, and move on to the next.
 
-    Parameters
-    ----------
-    run : Run
-    progress : Progress
-        Brought up to date.
-    validation : mapping or None
-        ``loss`` and ``top1`` on the held-out images; None where there are none, and on workers
-        other than the first.
+    `validation` has ``loss`` and ``top1`` on the held-out images; it is None where there are none,
+    and on workers other than the first.
 
     Returns
     -------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import runtime  # noqa: F401  before MXNet, which it prepares this process for
@@ -11,7 +10,6 @@ from mxnet.gluon import nn
 
 import models
 from errors import InputError
-from utils import LOG
 
 FEATURES = "features"
 
@@ -55,10 +53,3 @@ def freeze(net: Any, what: str) -> None:
 def _use_running_statistics(block: Any) -> None:
     if isinstance(block, nn.BatchNorm):
         block._kwargs["use_global_stats"] = True
-
-
-def log_frozen(net: Any) -> None:
-    """Say how much of a net learns, if not all does."""
-    sizes = [(math.prod(p.shape), p.grad_req) for p in net.collect_params().values()]
-    learning = sum(size for size, grad_req in sizes if grad_req != "null")
-    LOG.info("frozen: all but %s parameters", f"{learning:,}")

@@ -41,14 +41,7 @@ def identity(description: Mapping[str, Any]) -> str:
 
 
 def begin_or_resume(run: Run, state: State, folder: RunFolder) -> Checkpoints:
-    """Write a new run's config; or check a stopped run, and load its newest checkpoint.
-
-    Parameters
-    ----------
-    run : Run
-    state : State
-        As at the start of the run; as in the checkpoint afterwards.
-    folder : RunFolder
+    """Write a new run's config; or check a stopped run, and load its newest checkpoint to `state`.
 
     Returns
     -------

@@ -20,7 +20,7 @@ from records.naming import net_title
 from records.run_folder import describe_environment
 from training.averaging import Average
 from training.distributed import Workers
-from training.freezing import freeze, log_frozen
+from training.freezing import freeze
 from training.schedule import make_schedule
 from training.trainer import make_trainer, prepare_amp
 from utils import contexts
@@ -92,12 +92,8 @@ class Run:
 def build(config: Config, workers: Workers, initial: InitialWeights | None = None) -> Run:
     """Put together everything that a run needs, but for its folder.
 
-    Parameters
-    ----------
-    config : Config
-    workers : Workers
-    initial : InitialWeights, optional
-        Weights to start from; those of worker 0 count. Images are then normalised as theirs were.
+    From `initial` weights it starts, of which those of worker 0 count; images are then normalised
+    as theirs were.
 
     Raises
     ------
@@ -147,8 +143,6 @@ def build(config: Config, workers: Workers, initial: InitialWeights | None = Non
     if initial:
         initial.load_into(net)
         data = replace(data, normaliser=initial.normaliser or data.normaliser)
-    if config.freeze:
-        log_frozen(net)
     trainer = make_trainer(net, config, ctx, workers)
     average = None if config.ema is None else Average(make_net(), net, config.ema)
     schedule = make_schedule(config, loader.steps_per_epoch)

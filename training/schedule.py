@@ -15,17 +15,6 @@ def make_schedule(config: Config, steps_per_epoch: int) -> Callable[[int], float
 
     Milestones below 1 are shares of the whole run, warm-up included, so raising ``--epochs`` of a
     stopped run moves those that it has not reached.
-
-    Parameters
-    ----------
-    config : Config
-        The fields ``lr*``, ``warmup*`` and ``epochs`` are used.
-    steps_per_epoch : int
-
-    Returns
-    -------
-    callable
-        int to float.
     """
     warmup, total = (n * steps_per_epoch for n in (config.warmup_epochs, config.epochs))
     parts = []

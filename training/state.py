@@ -125,19 +125,7 @@ class State:
         self.loss_scale = self.progress.loss_scale
 
     def share(self, workers: Workers, *others: np.ndarray) -> list[np.ndarray]:
-        """Give every worker the state of worker 0.
-
-        Parameters
-        ----------
-        workers : Workers
-        *others : numpy.ndarray
-            float32 arrays to send along.
-
-        Returns
-        -------
-        list of numpy.ndarray
-            Those of worker 0.
-        """
+        """Give every worker the state of worker 0; return its `others`, which are float32 too."""
         progress = self.progress
         # Seconds too: a run may have been stopped when only the validation of an epoch was left.
         numbers = [progress.epoch, progress.step, progress.seconds, *self.loss_scale]

@@ -50,10 +50,6 @@ def evaluate(run: Run, split: Split) -> dict[str, Any]:
 def train(config: Config) -> dict[str, Any]:
     """Train as a config says, from the start or from a checkpoint to the end.
 
-    Parameters
-    ----------
-    config : Config
-
     Returns
     -------
     dict
@@ -144,14 +140,7 @@ def test_and_export(
 ) -> dict[str, Any]:
     """Evaluate the last and the best net on the test set, once, and export the best.
 
-    Parameters
-    ----------
-    run : Run
-        With the net of the last epoch.
-    progress : Progress
-    folder : RunFolder
-    checkpoint : Checkpoint
-        The newest one; it has the best net.
+    `run` has the net of the last epoch, and `checkpoint`, the newest one, the best.
 
     Returns
     -------

@@ -52,20 +52,9 @@ def loss_scaler(trainer: gluon.Trainer) -> Any:
 def make_trainer(
     net: gluon.Block, config: Config, ctx: Sequence[Any], workers: Workers
 ) -> gluon.Trainer:
-    """Return the optimizer of an initialised net: Nesterov SGD, updated on the workers.
+    """Return the optimizer of a net on the devices `ctx`: Nesterov SGD, updated on the workers.
 
-    Parameters
-    ----------
-    net : gluon.Block
-    config : Config
-    ctx : sequence of mxnet.Context
-        The devices that the net is on.
-    workers : Workers
-
-    Returns
-    -------
-    gluon.Trainer
-        Connected: all devices and workers hold the weights of the first. Its momentum is there.
+    It is connected: all devices and workers hold the weights of the first. Its momentum is there.
     """
     parameters = net.collect_params()
     if config.no_decay_norm:
