@@ -31,16 +31,8 @@ _BAR = 30  # letters of a full bar
 def list_images(arguments: Sequence[str]) -> list[str]:
     """Return the files that arguments name; of a folder, those in it and in its subfolders.
 
-    Parameters
-    ----------
-    arguments : sequence of str
-        Files and folders.
-
-    Returns
-    -------
-    list of str
-        In the order of the arguments; those of a folder sorted, hidden ones and files that do not
-        have the name of an image left out.
+    They are in the order of the arguments; those of a folder are sorted, hidden ones and files that
+    do not have the name of an image left out.
 
     Raises
     ------
@@ -80,15 +72,7 @@ def bars(probabilities: Mapping[str, float]) -> list[str]:
 def answer_kaggle(classifier: Classifier, data_dir: Path, path: Path, flip: bool) -> int:
     """Write the answer file of Kaggle's CIFAR-10 competition: ``id,label``, a line an image.
 
-    Parameters
-    ----------
-    classifier : Classifier
-    data_dir : Path
-        The folder that ``test/<id>.png`` is in.
-    path : Path
-        The answer file; it is there as a whole or not at all.
-    flip : bool
-        Average with mirror images.
+    It is there as a whole or not at all. `data_dir` holds the images, ``test/<id>.png``.
 
     Returns
     -------

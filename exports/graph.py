@@ -29,14 +29,7 @@ def inference_graph(
 ) -> tuple[Any, dict[str, Any]]:
     """Return a net as a symbol of operators that every device has, and its parameters.
 
-    Parameters
-    ----------
-    net : gluon.HybridBlock
-        Takes normalised images.
-    normaliser : Normaliser
-        The training images'.
-    normalise : bool
-        Whether the graph starts from pixels (0 to 255) instead of normalised images.
+    With `normalise` the graph starts from pixels (0 to 255) instead of normalised images.
 
     Returns
     -------
@@ -81,23 +74,9 @@ def difference(logits: np.ndarray, expected: np.ndarray) -> float:
 
 
 def check_agreement(what: str, loaded: Loaded, net: Any, normaliser: Normaliser) -> None:
-    """Raise unless an export that has been loaded gives its net's logits, for 1 and 64 images.
+    """Raise an `InputError` unless what has been `loaded` gives its net's logits.
 
-    Parameters
-    ----------
-    what : str
-        The export, for the message.
-    loaded : tuple
-        What the reader of its format returned.
-    net : gluon.HybridBlock
-        Where it comes from.
-    normaliser : Normaliser
-        The training images'.
-
-    Raises
-    ------
-    InputError
-        Saying by how much they differ.
+    For 1 and for 64 images; the message names `what` was exported, and by how much they differ.
     """
     run, device = loaded[2], device_of(net)
     for batch in (1, 64):

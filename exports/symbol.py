@@ -53,7 +53,7 @@ def export_symbol(
     net : gluon.HybridBlock
         Takes normalised images (N, 3, 32, 32), returns logits (N, classes).
     folder : path
-        Where ``model-symbol.json``, ``model-0000.params`` and ``model.json`` go.
+        Where `SYMBOL_FILES` go.
     classes : sequence of str
         Class names.
     normaliser : Normaliser
@@ -98,14 +98,8 @@ def _checksums(graph: bytes, params: bytes) -> dict[str, str]:
 def read_graph(text: bytes, source: object) -> str:
     """Return a graph's JSON, written anew from what a file says of its nodes.
 
-    So it holds nothing but operators that are exported, each after its inputs.
-
-    Parameters
-    ----------
-    text : bytes
-        What `Symbol.tojson` wrote, or anything else: it is not trusted.
-    source : object
-        Where it comes from, for the message.
+    So it holds nothing but operators that are exported, each after its inputs. The `text` should be
+    what `Symbol.tojson` wrote; it is not trusted.
 
     Raises
     ------
@@ -144,18 +138,7 @@ def _entry(entry: Any, end: int) -> list[int]:
 
 
 def load_symbol(model: bytes, graph: str, params: bytes, ctx: Any = None) -> Loaded:
-    """Load an exported net.
-
-    Parameters
-    ----------
-    model : bytes
-        Content of ``model.json``.
-    graph : str
-        What `read_graph` returned.
-    params : bytes
-        Content of ``model-0000.params``.
-    ctx : mxnet.Context, optional
-        Where to put it; the CPU by default.
+    """Load an exported net from its files' content, and what `read_graph` returned, to a device.
 
     Raises
     ------
@@ -184,14 +167,7 @@ def load_symbol(model: bytes, graph: str, params: bytes, ctx: Any = None) -> Loa
 
 
 def open_symbol(folder: Path, ctx: Any) -> Loaded:
-    """Load a folder's symbol, which is not trusted.
-
-    Parameters
-    ----------
-    folder : Path
-        Where its three files are.
-    ctx : mxnet.Context
-        Where to put it.
+    """Load a folder's symbol, which is not trusted, to a device.
 
     Raises
     ------

@@ -29,10 +29,6 @@ def choose_split(
     other_data : bool
         Whether to allow the test images of other data than it was trained on.
 
-    Returns
-    -------
-    Split
-
     Raises
     ------
     InputError

@@ -57,20 +57,7 @@ def evaluate_net(
     ctx: Sequence[Any],
     batch_size: int = 256,
 ) -> dict[str, Any]:
-    """Measure a net on a split.
-
-    Parameters
-    ----------
-    net : gluon.Block
-        Takes normalised images (N, 3, 32, 32), returns logits (N, classes).
-    split : Split
-        Images and labels; every one counts, those of a last partial batch too.
-    normaliser : Normaliser
-        The training images'.
-    ctx : list of mxnet.Context
-        Devices; a batch is divided among them.
-    batch_size : int
-        Images at a time, over all devices together.
+    """Measure a net on a split; see `compute_logits`.
 
     Returns
     -------

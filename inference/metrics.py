@@ -18,15 +18,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Return the mean of -log of the right class's probability, in nats.
-
-    Parameters
-    ----------
-    probabilities : numpy.ndarray
-        float64, (N, classes).
-    labels : numpy.ndarray
-        Integers, (N,).
-    """
+    """Return the mean of -log of the right class's probability, in nats; labels are integers."""
     right = probabilities[np.arange(len(labels)), labels]
     # A probability too small for a float64 is 0 here, and would make the mean infinite.
     return float(-np.log(np.maximum(right, np.finfo(np.float64).tiny)).mean())

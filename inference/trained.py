@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Iterable, Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
 from runtime import mx
 
@@ -104,14 +104,10 @@ def run_facts(
 
     Parameters
     ----------
-    description : mapping
-        What ``config.json`` holds.
-    results : mapping
-        What ``results.json`` holds; empty while the run goes on.
-    checkpoint : Checkpoint
+    description, results : mapping
+        What ``config.json`` and ``results.json`` hold; the second is empty while the run goes on.
+    checkpoint, file : Checkpoint, str
         Where the parameters come from.
-    file : str
-        Which of its files.
 
     Returns
     -------
@@ -166,7 +162,7 @@ def _from_checkpoint(
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """Weights of another net.
+    """Weights to start from.
 
     Parameters
     ----------
@@ -183,12 +179,7 @@ class InitialWeights:
     normaliser: Normaliser | None = None
 
     def load_into(self, net: Any) -> None:
-        """Give a net all that fits it in name and shape; the rest of it stays as it is.
-
-        Parameters
-        ----------
-        net : gluon.Block
-            Initialised.
+        """Give an initialised net all that fits it in name and shape; the rest stays as it is.
 
         Raises
         ------
@@ -199,7 +190,11 @@ class InitialWeights:
         """
         parameters, arrays, source = named_parameters(net), self.arrays, self.facts["source"]
         fitting = [n for n, p in parameters.items() if n in arrays and arrays[n].shape == p.shape]
-        if 2 * _features(fitting) <= min(_features(parameters), _features(arrays)):
+        fit, mine, theirs = (
+            sum(not name.startswith(_CLASSIFIER) for name in names)
+            for names in (fitting, parameters, arrays)
+        )
+        if 2 * fit <= min(mine, theirs):
             raise InputError(
                 f"{source} holds the weights of another net: {len(fitting)} of its {len(arrays)} "
                 "arrays fit this one in name and shape; choose its --model and options"
@@ -214,10 +209,6 @@ class InitialWeights:
             "weights of %s: %d arrays taken, %d left%s, %d made anew%s",
             *(source, len(fitting), len(left), _names(left), len(anew), _names(anew)),
         )
-
-
-def _features(names: Iterable[str]) -> int:
-    return sum(not name.startswith(_CLASSIFIER) for name in names)
 
 
 def _names(names: list[str]) -> str:
