@@ -17,7 +17,7 @@ import csv
 import json
 import sys
 from pathlib import Path
-from typing import Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 
@@ -135,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     images = np.stack([read[file] for file in files])
     classifier = open_classifier(arguments.model, arguments.ctx)
     probabilities, classes = classifier.probabilities(images, arguments.flip), classifier.classes
-    labelled = [
+    labelled: list[dict[str, Any]] = [
         {
             "file": file,
             "label": classes[int(each.argmax())],
