@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
 import logging
 import os
@@ -242,38 +241,6 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Write a file in one piece: see `whole_file`."""
     with whole_file(path) as file:
         file.write(data)
-
-
-def write_picture(path: Path, figure: Any, dpi: int) -> Path:
-    """Write a Matplotlib figure in the format of the file's suffix: see `whole_file`.
-
-    Parameters
-    ----------
-    path : Path
-        The picture; without a suffix it gets ``.png``, unless it is no regular file.
-    figure : matplotlib.figure.Figure
-    dpi : int
-        Dots per inch.
-
-    Returns
-    -------
-    Path
-        The file written.
-
-    Raises
-    ------
-    InputError
-        If it cannot be written, or the suffix names no kind of picture.
-    """
-    if not path.suffix and (path.is_file() or not path.exists()):
-        path = Path(f"{path}.png")
-    drawn = io.BytesIO()
-    try:
-        figure.savefig(drawn, dpi=dpi, format=path.suffix[1:] or "png")
-    except (ValueError, RuntimeError) as error:  # of an unknown suffix; of .pgf without a TeX
-        raise InputError(f"cannot write {path}: {error}") from error
-    write_atomically(path, drawn.getvalue())
-    return path
 
 
 def to_json(value: Any, indent: int | None = None) -> bytes:

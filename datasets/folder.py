@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Sequence
 
 import numpy as np
-from PIL import Image
 
 from datasets.base import Dataset, Split, make_dataset
 from datasets.images import read_images
@@ -57,32 +55,6 @@ def load_folder(data_dir: Path) -> Dataset:
         splits.append(Split(images, np.repeat(np.arange(len(classes), dtype=np.int32), counts)))
     train, test = splits
     return make_dataset("folder", train, test, classes)
-
-
-def write_folder(data_dir: Path, train: Split, test: Split, classes: Sequence[str]) -> None:
-    """Write images as PNG files, which are lossless, in the layout that `load_folder` reads.
-
-    Parameters
-    ----------
-    data_dir : Path
-        A folder that does not exist yet.
-    train, test : Split
-    classes : sequence of str
-        Class names; read again, they are in alphabetical order.
-
-    Raises
-    ------
-    InputError
-        If the folder cannot be written.
-    """
-    with one_line(f"{data_dir} cannot be written"):
-        for name, split in (("train", train), ("test", test)):
-            for label, class_name in enumerate(classes):
-                folder = data_dir / name / class_name
-                folder.mkdir(parents=True)
-                for number in np.flatnonzero(split.labels == label):
-                    pixels = split.images[number].transpose(1, 2, 0)
-                    Image.fromarray(pixels).save(folder / f"{number:05}.png")
 
 
 def _class_files(folder: Path) -> dict[str, list[Path]]:

@@ -31,24 +31,8 @@ _ORIENTATION = 0x0112  # the EXIF tag
 
 
 def read_image(path: Path) -> np.ndarray:
-    """Read an image file: see `decode_image`.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8, (3, 32, 32).
-
-    Raises
-    ------
-    InputError
-        If it is unreadable, broken, or larger than `MAX_BYTES` or `MAX_PIXELS`.
-    """
-    return decode_image(read_regular(Path(path), MAX_BYTES), path)
+    """Read an image file, of `MAX_BYTES` at most: see `decode_image`."""
+    return decode_image(read_regular(path, MAX_BYTES), path)
 
 
 def decode_image(content: bytes, name: object) -> np.ndarray:

@@ -12,17 +12,12 @@ import numpy as np
 
 from datasets.base import CHUNK, Dataset, Split, make_dataset, split_validation
 from datasets.images import read_images
-from errors import InputError, nearest
+from errors import InputError
 from utils import one_line, read_regular
 
-LABELS = "trainLabels.csv"
+LABELS = "trainLabels.csv"  # a folder with it has this layout
 TEST_SHARE = 10  # one labelled image in so many is for testing
 _MAX_BYTES = 1 << 26
-
-
-def is_kaggle(data_dir: Path) -> bool:
-    """Return whether a folder is laid out like Kaggle's."""
-    return os.path.isfile(data_dir / LABELS)
 
 
 def load_kaggle(data_dir: Path) -> Dataset:
@@ -55,16 +50,7 @@ def load_kaggle(data_dir: Path) -> Dataset:
     images = read_images(paths, f"decoding {data_dir}")
     labels = np.array([classes.index(name) for name in names.values()], np.int32)
     train, test, _ = split_validation(Split(images, labels), len(names) // TEST_SHARE, seed=0)
-    tested = np.bincount(test.labels, minlength=len(classes))
-    if not tested.all():
-        rare = classes.pop(int(tested.argmin()))
-        numbers = [number for number, name in names.items() if name == rare]
-        raise InputError(
-            f"{data_dir / LABELS} labels {len(numbers)} images {rare!r} ({numbers[0]} is the "
-            "first), too few to test with a tenth of them:"
-            + (nearest(rare, classes) or " label more")
-        )
-    return make_dataset("folder", train, test, classes)
+    return make_dataset("folder", train, test, classes, where=data_dir / LABELS)
 
 
 def unlabelled_images(data_dir: Path) -> Iterator[tuple[list[str], np.ndarray]]:

@@ -28,7 +28,7 @@ class TrainLoader:
     classes : int
         Number of classes.
     batch_size : int
-        Images a step over all workers together.
+        Images a step over all workers together; a multiple of `workers`.
     seed : int
         Of order and augmentation, 0 to 2**32 - 1.
     augmentation : Augmentation
@@ -46,7 +46,7 @@ class TrainLoader:
     Raises
     ------
     InputError
-        If there are fewer images than a batch, or the workers cannot share a batch evenly.
+        If there are fewer images than a batch.
     """
 
     split: Split
@@ -59,16 +59,11 @@ class TrainLoader:
     workers: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be divided."""
+        """Refuse a batch that cannot be filled."""
         if len(self.split) < self.batch_size:
             raise InputError(
                 f"{len(self.split)} training images do not fill one batch of {self.batch_size}: "
                 "choose a smaller batch size"
-            )
-        if self.batch_size < 1 or self.batch_size % self.workers:
-            raise InputError(
-                f"a batch of {self.batch_size} cannot be shared by {self.workers} workers: "
-                f"choose a multiple of {self.workers}"
             )
         self.steps_per_epoch = len(self.split) // self.batch_size
 
@@ -96,7 +91,7 @@ class TrainLoader:
         """
         order = np.random.RandomState([self.seed, epoch]).permutation(len(self.split))
         augmentation = self.augmentation
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches") as thread:
+        with ThreadPoolExecutor(max_workers=1) as thread:
             upcoming = None
             for step in range(start_step, self.steps_per_epoch):
                 ready = upcoming or thread.submit(self._batch, order, augmentation, epoch, step)

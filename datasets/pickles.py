@@ -1,7 +1,7 @@
-"""CIFAR's Python batches, in any protocol, of Python 2 or 3, NumPy 1 or 2.
+"""CIFAR's Python batches, as Python 2 and NumPy 1 saved the official ones.
 
-A pickle is a program. Here it can call nothing but what stands for the few names below, so it runs
-no code. The unpickler in Python reads it, since the one in C sets memory aside for any memo.
+A pickle is a program. Here it can call nothing but what stands for the three names below, so it
+runs no code. The unpickler in Python reads it, since the one in C sets memory aside for any memo.
 """
 
 from __future__ import annotations
@@ -27,21 +27,17 @@ class _Bytes:
 
 
 class _Array:
-    """Stands for an array, which is filled at once or, in older protocols, by its state."""
+    """Stands for an array, which gets its pixels from its state."""
 
     pixels = np.empty(0, np.uint8)
 
-    def __init__(self, *arguments: Any) -> None:
-        if len(arguments) == 4:
-            values, _, shape, order = arguments
-            self._fill(values, shape, order)
+    def __init__(self, *_: Any) -> None:
+        """Ignore them: they make an empty array."""
 
     def __setstate__(self, state: Any) -> None:
         """Take an array's state: version, shape, type, whether in Fortran's order, and bytes."""
         _, shape, _, by_columns, values = state
-        self._fill(values, shape, "F" if by_columns else "C")
-
-    def _fill(self, values: Any, shape: Any, order: Any) -> None:
+        order = "F" if by_columns else "C"
         self.pixels = np.frombuffer(values, np.uint8).reshape(shape, order=order)
 
 
@@ -49,22 +45,20 @@ _NAMES: dict[str, Any] = {
     "numpy ndarray": None,
     "numpy dtype": _Bytes,
     "numpy.core.multiarray _reconstruct": _Array,
-    "numpy.core.numeric _frombuffer": _Array,
-    "_codecs encode": lambda text, encoding: text.encode("latin1"),
 }
 
 
 class _Unpickler(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """Return what stands for a name, or refuse it."""
-        asked = f"{module} {name}".replace("numpy._core.", "numpy.core.")  # NumPy 2, NumPy 1
+        asked = f"{module} {name}"
         if asked not in _NAMES:
             raise pickle.UnpicklingError(f"it asks for {module[:40]!r}, {name[:40]!r}")
         return _NAMES[asked]
 
 
 def load_batch(where: str, content: bytes) -> dict[Any, Any]:
-    """Return the dictionary in a batch, or in the file of class names beside it.
+    """Return the dictionary in a batch.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The embedded data set: ten kinds of shapes and textures, drawn from a seed in about a second.
+"""The embedded data set: ten kinds of shapes and textures, drawn in about a second.
 
 Colours, place, size and rotation say nothing about the class, so no linear classifier of pixels
 can tell the classes apart; a small convolutional net can. Mirroring and cropping do not change the
@@ -94,19 +94,9 @@ SHAPES: dict[str, tuple[Shape, int]] = {
 }
 
 
-def load_shapes(seed: int = 0) -> Dataset:
-    """Draw the data set: 10,000 training and 2,000 test images, as many of each class.
-
-    Parameters
-    ----------
-    seed : int
-        0 to 2**32 - 1; another seed draws other images of the same kinds.
-
-    Returns
-    -------
-    Dataset
-    """
-    rng = np.random.RandomState([seed, 0x54A9E5])
+def load_shapes() -> Dataset:
+    """Draw the data set: 10,000 training and 2,000 test images, as many of each class."""
+    rng = np.random.RandomState([0, 0x54A9E5])
     count = TRAIN_SIZE + TEST_SIZE
     images = np.empty((count, *IMAGE_SHAPE), np.uint8)
     labels = np.empty(count, np.int32)

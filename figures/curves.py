@@ -14,9 +14,8 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-from datasets.preview import caption
 from errors import InputError
-from figures.style import curve_style, draw_band, new_figure, save
+from figures.style import caption, curve_style, draw_band, new_figure, save
 from utils import read_regular
 
 SPLITS = {"train": ("training", 1.0), "val": ("validation", 2.4)}  # names, widths of their curves

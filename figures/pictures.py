@@ -8,8 +8,7 @@ from typing import Sequence
 import matplotlib.figure as figures
 import numpy as np
 
-from datasets.preview import caption
-from figures.style import new_figure, save
+from figures.style import caption, new_figure, save
 
 _MAX_NAMED = 30  # classes whose names and counts can be read
 _MAX_IMAGES = 64

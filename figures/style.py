@@ -1,14 +1,17 @@
-"""What all pictures share: colours, line styles, sizes, bands, and how they are saved."""
+"""What all pictures share: colours, line styles, sizes, bands, captions, and how they are saved."""
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any, Sequence
 
 import matplotlib.figure as figures
 import numpy as np
+from matplotlib.font_manager import FontProperties, findfont, get_font
 
-from utils import write_picture
+from errors import InputError
+from utils import write_atomically
 
 # Okabe and Ito's colours can be told apart by the colour-blind, line styles on grey paper too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -37,19 +40,39 @@ def draw_band(
         axes.fill_between(places, curves.min(axis=0), curves.max(axis=0), **band)
 
 
+def caption(text: str, longest: int) -> str:
+    """Return text that Matplotlib draws as it is, not as a formula, and no longer than `longest`.
+
+    Long text loses its middle; what the font has no glyph for becomes a question mark.
+    """
+    if len(text) > longest:
+        text = f"{text[: longest // 2]}…{text[len(text) - (longest - 1) // 2 :]}"
+    glyphs = get_font(findfont(FontProperties())).get_charmap()
+    # A pair of dollars would enclose a formula.
+    return "".join(c if ord(c) in glyphs else "?" for c in text).replace("$", r"\$")
+
+
 def new_figure(width: float, height: float) -> figures.Figure:
     """Return an empty figure of so many inches."""
     return figures.Figure(figsize=(width, height), dpi=100, layout="constrained")
 
 
 def save(figure: figures.Figure, path: str | Path | None) -> figures.Figure:
-    """Write a figure where `path` says, in the format of its suffix; return it.
+    """Write a figure where `path` says, in the format of its suffix (default: PNG); return it.
 
     Raises
     ------
     InputError
         If it cannot be written, or the suffix names no kind of picture.
     """
-    if path is not None:
-        write_picture(Path(path), figure, dpi=150)
+    if path is None:
+        return figure
+    path, drawn = Path(path), io.BytesIO()
+    if not path.suffix and (path.is_file() or not path.exists()):  # not a pipe or a device
+        path = Path(f"{path}.png")
+    try:
+        figure.savefig(drawn, dpi=150, format=path.suffix[1:] or "png")
+    except (ValueError, RuntimeError) as error:  # of an unknown suffix; of .pgf without a TeX
+        raise InputError(f"cannot write {path}: {error}") from error
+    write_atomically(path, drawn.getvalue())
     return figure

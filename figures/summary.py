@@ -26,9 +26,8 @@ from typing import Any, Mapping, Sequence
 import matplotlib.figure as figures
 from matplotlib.lines import Line2D
 
-from datasets.preview import caption
 from figures.curves import draw_splits, finish, read_history
-from figures.style import curve_style, new_figure, save
+from figures.style import caption, curve_style, new_figure, save
 from records.config import Config
 from records.recipes import OWN
 from records.run_folder import read_config, read_results

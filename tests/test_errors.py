@@ -17,7 +17,6 @@ from errors import Parser, command_line, nearest
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = (
-    "datasets.__main__",
     "evaluate",
     "export",
     "training.launch",

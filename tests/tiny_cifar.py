@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
-import pickle
 import struct
 import tarfile
 from pathlib import Path
@@ -27,25 +26,17 @@ def tiny_arrays(source: Source) -> tuple[np.ndarray, np.ndarray]:
     return images.astype(np.uint8), np.concatenate(labels)
 
 
-def tiny_files(source: Source, form: str, protocol: int = 4) -> dict[str, bytes]:
-    """Return the files by name: ``binary``, or ``python`` as Python 3 would save them."""
+def tiny_files(source: Source, form: str) -> dict[str, bytes]:
+    """Return the files of a form, ``binary`` or ``python``, by name."""
     row: Form = getattr(source, form)
     borders = np.arange(1, len(row.train) + 1) * source.train_size
     images, labels = (np.split(each, borders) for each in tiny_arrays(source))
-    save = _binary_file if form == "binary" else _python_file
+    save = _binary_file if form == "binary" else python_file
     parts = zip((*row.train, row.test), images, labels)
-    return {name: save(source, some, numbers, protocol) for name, some, numbers in parts}
+    return {name: save(source, some, numbers) for name, some, numbers in parts}
 
 
-def names_file(source: Source, form: str, names: list[str]) -> dict[str, bytes]:
-    """Return the file of class names that may lie with the others."""
-    if form == "binary":
-        return {source.binary.names: "\n".join([*names, "", ""]).encode()}
-    key = {"labels": b"label_names", "fine_labels": b"fine_label_names"}[source.label_key]
-    return {source.python.names: pickle.dumps({key: [*map(str.encode, names)]}, 0)}
-
-
-def official_python_file(images: np.ndarray, labels: list[int]) -> bytes:
+def python_file(source: Source, images: np.ndarray, labels: np.ndarray) -> bytes:
     """Return a batch, byte for byte as Python 2 saved the official ones (protocol 2)."""
     pixels = images.reshape(len(images), -1)
 
@@ -62,12 +53,9 @@ def official_python_file(images: np.ndarray, labels: list[int]) -> bytes:
     )
     numbers = b"](" + b"".join(b"K" + bytes([label]) for label in labels) + b"e"
     names = b"](" + b"".join(text(b"leptodactylus.png") for _ in labels) + b"e"
-    return (
-        b"\x80\x02}q\x00("
-        + (text(b"batch_label") + text(b"training batch 1 of 5"))
-        + (text(b"labels") + numbers + text(b"data") + array + text(b"filenames") + names)
-        + b"u."
-    )
+    parts = [text(b"batch_label"), text(b"training batch 1 of 5"), text(source.label_key.encode())]
+    parts += [numbers, text(b"data"), array, text(b"filenames"), names]
+    return b"\x80\x02}q\x00(" + b"".join(parts) + b"u."
 
 
 def pack(folder: str, files: dict[str, bytes], type: bytes = tarfile.REGTYPE) -> bytes:
@@ -96,17 +84,7 @@ def with_archive(source: Source, form: str, archive: bytes) -> Source:
     return dataclasses.replace(source, **{form: row})
 
 
-def _binary_file(source: Source, images: np.ndarray, labels: np.ndarray, _: int) -> bytes:
+def _binary_file(source: Source, images: np.ndarray, labels: np.ndarray) -> bytes:
     record_labels = np.full((len(labels), source.label_bytes), 7, np.uint8)
     record_labels[:, -1] = labels
     return np.concatenate([record_labels, images.reshape(len(images), -1)], axis=1).tobytes()
-
-
-def _python_file(source: Source, images: np.ndarray, labels: np.ndarray, protocol: int) -> bytes:
-    batch = {
-        "batch_label": "a batch",
-        source.label_key: labels.tolist(),
-        "data": images.reshape(len(images), -1),
-        "filenames": [f"image_{i}.png" for i in range(len(images))],
-    }
-    return pickle.dumps(batch, protocol)

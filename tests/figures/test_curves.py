@@ -39,11 +39,12 @@ def test_what_is_no_run_is_told(tmp_path):
             curves.plot_curves([tmp_path], tmp_path / "curves.png")
 
 
-def test_a_picture_that_cannot_be_written_is_told(tmp_path):
+def test_a_picture_that_cannot_be_written_is_told(tmp_path, monkeypatch):
     run = write_run(tmp_path / "a")
-    for out in (tmp_path / "nowhere" / "curves.png", tmp_path / "curves.docx"):
+    monkeypatch.setenv("PATH", "")  # on which .pgf looks for a TeX
+    for name in ("nowhere/curves.png", "curves.docx", "curves.pgf"):
         with pytest.raises(InputError, match="cannot write"):
-            curves.plot_curves([run], out)
+            curves.plot_curves([run], tmp_path / name)
 
 
 @pytest.mark.parametrize("validated", [False, True])

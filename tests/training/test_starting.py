@@ -7,12 +7,12 @@ import shutil
 
 import numpy as np
 import pytest
+from image_files import write_folder
 from stopped_runs import assert_same, resume, stopped_after
 
 import datasets
 import models
 import train_cifar10
-from datasets.folder import write_folder
 from errors import InputError
 from inference.trained import load_trained
 from records.checkpoints import find
