@@ -63,18 +63,8 @@ def end_on_ctrl_c() -> None:
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a hint at the names most like an unknown one, to be put at the end of a message.
 
-    Parameters
-    ----------
-    name : str
-        What the user wrote.
-    known : iterable of str
-        The names that exist.
-
-    Returns
-    -------
-    str
-        `` did you mean a, b?`` with a space in front, the most alike first and three at most;
-        empty where nothing is alike.
+    It is `` did you mean a, b?`` with a space in front, the most alike first and three at most;
+    empty where nothing is alike.
     """
     names = {known_name.lower(): known_name for known_name in known}
     alike = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
@@ -95,10 +85,7 @@ def tell(line: str) -> None:
 def flush_screen() -> OSError | None:
     """Write out what stdout and stderr hold; one that cannot be written goes nowhere from now on.
 
-    Returns
-    -------
-    OSError or None
-        Why one cannot be written: its reader has gone away, or its disk is full.
+    Then return why: its reader has gone away, or its disk is full.
     """
     problem = None
     for stream in (sys.stdout, sys.stderr):
@@ -118,16 +105,6 @@ def command_line(main: Callable[..., int | None]) -> Callable[..., int]:
     pipe that nobody reads any more ends it quietly, as it ends `head`'s other writers: 141; output
     that cannot be written for another reason, such as a full disk, is told: 2. Stdout writes what
     its encoding lacks, such as a file's name that is no text, with backslashes, as stderr does.
-
-    Parameters
-    ----------
-    main : callable
-        Returns an exit code, or None for 0.
-
-    Returns
-    -------
-    callable
-        Takes what `main` takes and returns the exit code.
     """
 
     @functools.wraps(main)

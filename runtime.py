@@ -61,16 +61,7 @@ def physical_cores(root: str = "/") -> int:
 
     Two hardware threads of a core count once, because they share the units that MXNet's loops
     keep busy. The process's affinity and its control groups' CPU limits (a container's) count too.
-
-    Parameters
-    ----------
-    root : str
-        Where ``/sys`` and ``/proc`` are.
-
-    Returns
-    -------
-    int
-        At least 1.
+    ``/sys`` and ``/proc`` are in `root`.
     """
     if hasattr(os, "sched_getaffinity"):
         processors = os.sched_getaffinity(0)
@@ -102,10 +93,7 @@ def set_threads() -> None:
 def processor_name(root: str = "/") -> str:
     """Return what the processor calls itself, and its widest instructions: ``EPYC (AVX2)``.
 
-    Parameters
-    ----------
-    root : str
-        Where ``/proc`` is; without it the answer is the architecture.
+    Where there is no ``/proc`` in `root`, the answer is the architecture.
     """
     text = _read(Path(root) / "proc/cpuinfo")
     names = (line.partition(":")[2] for line in text.splitlines() if line.startswith("model name"))
@@ -137,11 +125,7 @@ def load_gpu_libraries() -> list[str]:
 
     The wheels put the libraries where the loader does not look; once they are in the process it
     finds them by name. One that no wheel brings is left to the loader (a CUDA of the system's).
-
-    Returns
-    -------
-    list of str
-        The paths loaded.
+    The paths loaded are returned.
     """
     mxnet, nvidia = (importlib.util.find_spec(name) for name in ("mxnet", "nvidia"))
     if mxnet is None or mxnet.origin is None or nvidia is None:
@@ -193,11 +177,6 @@ def dropped_names(package: str) -> Iterator[None]:
     imported, ``numpy`` then stands for a copy of its namespace that has the names. Warnings are
     off inside: those that MXNet causes as it is imported concern nobody who can change it.
     GluonCV imports without this, but its detection nets and HRNet need it beside NumPy 1.24.
-
-    Parameters
-    ----------
-    package : str
-        The package that the block imports.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

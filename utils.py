@@ -67,16 +67,7 @@ def contexts(ctx: str, gpus: Sequence[int] = ()) -> list:
 def to_device(array: np.ndarray, ctx: Any) -> Any:
     """Return a NumPy array as an NDArray, without copying it where `ctx` is the CPU.
 
-    Parameters
-    ----------
-    array : numpy.ndarray
-        Becomes read-only: MXNet reads it when it gets round to it.
-    ctx : mxnet.Context
-
-    Returns
-    -------
-    mxnet.nd.NDArray
-        Of the same shape and type.
+    The array becomes read-only: MXNet reads it when it gets round to it.
     """
     from runtime import mx
 
@@ -158,14 +149,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def read_regular(path: Path, limit: int) -> bytes:
-    """Return what is in a regular file.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    limit : int
-        Most bytes to accept.
+    """Return what is in a regular file, of so many bytes at most.
 
     Raises
     ------
@@ -201,17 +185,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Open a file that has its new content when the block ends, or else stays as it is.
 
     Whoever names a link means the file that it leads to, and whoever names a pipe or a device wants
-    it written to, not replaced.
-
-    Parameters
-    ----------
-    path : Path
-        The file; a hidden one beside it is used on the way.
-
-    Yields
-    ------
-    file : binary file
-        To write to.
+    it written to, not replaced. A hidden file beside it is used on the way.
 
     Raises
     ------

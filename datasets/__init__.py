@@ -41,10 +41,6 @@ def get_dataset(name: str, data_dir: str | os.PathLike[str] | None = None) -> Da
         Where it is; CIFAR is downloaded there if it is not. Where omitted, CIFAR is in MXNet's own
         data home. For ``folder``, the images' folder, in class folders or as Kaggle has them.
 
-    Returns
-    -------
-    Dataset
-
     Raises
     ------
     InputError

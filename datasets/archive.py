@@ -28,16 +28,10 @@ def check_archive(path: Path, checksum: str) -> None:
 
 
 def read_members(path: Path, folder: str, limits: Mapping[str, int]) -> dict[str, bytes]:
-    """Return those of the wanted files that a ``.tar.gz`` holds, by name.
+    """Return those of the wanted files that a folder in a ``.tar.gz`` holds, by name.
 
-    Parameters
-    ----------
-    path : Path
-        The archive. Its checksum says that it may be trusted: see `check_archive`.
-    folder : str
-        The folder in it that they are in.
-    limits : mapping of str to int
-        Most bytes of each wanted file.
+    The archive's checksum says that it may be trusted: see `check_archive`. `limits` has the names
+    of the wanted files, and the most bytes that each may have.
 
     Raises
     ------

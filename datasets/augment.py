@@ -61,9 +61,7 @@ def augment(
     labels : numpy.ndarray
         int32, (N,).
     classes : int
-        Number of classes.
     augmentation : Augmentation
-        What to do.
     rng : numpy.random.RandomState
         Source of all draws; a `RandomState`, because NumPy never changes its streams.
     fill : numpy.ndarray

@@ -102,21 +102,14 @@ def make_dataset(
     Parameters
     ----------
     name : str
-        The source's name.
     train, test : Split
-        Images and labels.
     classes : sequence of str
-        Class names.
     mean, std : array_like of float, (3,), optional
         Published statistics, in units of 0..255; computed from the training images if omitted.
     where : object, optional
         What the images belong to, for messages; `name` if omitted.
     balanced : bool
         Whether every class must have as many images of a split as every other.
-
-    Returns
-    -------
-    Dataset
 
     Raises
     ------

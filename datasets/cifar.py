@@ -128,17 +128,6 @@ def load_cifar(source: Source, data_dir: Path) -> Dataset:
     are accepted if their lengths and the number of images in each class are right, archives if
     their checksum is. Memory: up to twice the pixels' 184 MB.
 
-    Parameters
-    ----------
-    source : Source
-        Which one.
-    data_dir : Path
-        Where to look.
-
-    Returns
-    -------
-    Dataset
-
     Raises
     ------
     InputError

@@ -22,15 +22,6 @@ def load_folder(data_dir: Path) -> Dataset:
     deviation are those of the training images. Memory: 3 kB an image, and 1 GB at most while
     images of the largest size allowed are decoded.
 
-    Parameters
-    ----------
-    data_dir : Path
-        The folder that `train` and `test` are in.
-
-    Returns
-    -------
-    Dataset
-
     Raises
     ------
     InputError

@@ -36,24 +36,12 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def decode_image(content: bytes, name: object) -> np.ndarray:
-    """Decode an image in one of `FORMATS`.
+    """Decode an image in one of `FORMATS`, called `name` in messages, to uint8 (3, 32, 32).
 
     The first frame of an animation; turned upright as EXIF says; transparent pixels over grey;
     16 bits reduced to the upper 8; CMYK, palettes and grey converted to RGB; then resized to
     32 x 32, without regard to its proportions, by Pillow's antialiased bicubic filter. An image of
     that size already keeps its pixels as they are.
-
-    Parameters
-    ----------
-    content : bytes
-        What is in the file.
-    name : object
-        What to call it in messages.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8, (3, 32, 32).
 
     Raises
     ------
@@ -100,19 +88,7 @@ def read_each(
 
 
 def read_images(paths: Sequence[Path], what: str) -> np.ndarray:
-    """Read many image files, in parallel and with a progress bar.
-
-    Parameters
-    ----------
-    paths : sequence of Path
-        The files.
-    what : str
-        The progress bar's label.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8, (N, 3, 32, 32).
+    """Read many image files, in parallel, to uint8 (N, 3, 32, 32); `what` labels a progress bar.
 
     Raises
     ------

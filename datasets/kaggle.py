@@ -27,16 +27,6 @@ def load_kaggle(data_dir: Path) -> Dataset:
     same share of every class and always the same images, is the test split. Class names are in
     alphabetical order.
 
-    Parameters
-    ----------
-    data_dir : Path
-        The folder that ``trainLabels.csv`` is in.
-
-    Returns
-    -------
-    Dataset
-        Its name is ``folder``, as is the option that reads it.
-
     Raises
     ------
     InputError
@@ -55,11 +45,6 @@ def load_kaggle(data_dir: Path) -> Dataset:
 
 def unlabelled_images(data_dir: Path) -> Iterator[tuple[list[str], np.ndarray]]:
     """Yield the images to be labelled (Kaggle has 300,000), 10,000 at a time.
-
-    Parameters
-    ----------
-    data_dir : Path
-        The folder that ``test`` is in.
 
     Yields
     ------

@@ -24,9 +24,7 @@ class TrainLoader:
     Parameters
     ----------
     split : Split
-        The training images.
     classes : int
-        Number of classes.
     batch_size : int
         Images a step over all workers together; a multiple of `workers`.
     seed : int
@@ -75,12 +73,7 @@ class TrainLoader:
         The next batch is made by a thread while the caller works on the last one. The thread ends
         with the iterator, also if that is closed early, and an error in it is raised here.
 
-        Parameters
-        ----------
-        epoch : int
-            Which epoch, from 0.
-        start_step : int
-            Where to begin, from 0.
+        Both are counted from 0.
 
         Yields
         ------

@@ -60,18 +60,8 @@ class _Unpickler(pickle._Unpickler):
 def load_batch(where: str, content: bytes) -> dict[Any, Any]:
     """Return the dictionary in a batch.
 
-    Parameters
-    ----------
-    where : str
-        The file's name, for messages.
-    content : bytes
-        All of it.
-
-    Returns
-    -------
-    dict
-        Keys are text; the value of ``data`` is an array of uint8. What else there is may be bytes
-        or text, and must be checked.
+    Keys are text; the value of ``data`` is an array of uint8. What else there is may be bytes or
+    text, and must be checked. Messages begin with `where`.
 
     Raises
     ------

@@ -30,6 +30,7 @@ from weights.params_file import MAX_BYTES, read_params
 
 _FILES = ("net.params", "best.params", "state.params")
 _MAX_MANIFEST = 64 * 2**20
+_NEEDED = {"epoch", "epoch_seconds"}  # of an epoch of the history; the rest may be null
 _NAME = re.compile(r"epoch-\d{5,}-step-\d{6,}")
 
 
@@ -56,17 +57,7 @@ class Progress:
 
 @dataclass
 class Checkpoint:
-    """A checkpoint that has been read and is undamaged.
-
-    Attributes
-    ----------
-    path : Path
-        Its folder.
-    progress : dict
-        What `Checkpoints.save` was given.
-    files : dict of str to bytes
-        The three parameter files.
-    """
+    """A checkpoint that has been read and is undamaged: its `Progress` as JSON, and its files."""
 
     path: Path
     progress: dict[str, Any]
@@ -111,17 +102,16 @@ def _check_progress(progress: Mapping[str, Any]) -> None:
         kind = (int, float) if isinstance(before, float) else type(before)
         if not isinstance(value, kind) or (isinstance(before, int) and value < 0):
             raise ValueError(f"{name} is {value!r}")
+    for line in known.history:
+        numbers = [value for name, value in line.items() if value is not None or name in _NEEDED]
+        if not (set(line) >= _NEEDED and all(isinstance(n, (int, float)) for n in numbers)):
+            raise ValueError(f"an epoch of its history is {line!r:.80}")
 
 
 def newest(folder: Path, warn: Callable[[str], None]) -> Checkpoint | None:
-    """Return the newest whole checkpoint, or None where there is none at all.
+    """Return the newest whole checkpoint in a run's ``checkpoints``, or None where there is none.
 
-    Parameters
-    ----------
-    folder : Path
-        A run's ``checkpoints``.
-    warn : callable
-        Called with one line for each damaged checkpoint that is skipped.
+    `warn` is called with one line for each damaged checkpoint that is skipped.
 
     Raises
     ------
@@ -166,12 +156,7 @@ def _list(folder: Path) -> list[Path]:
 class Checkpoints:
     """The checkpoints of one run, for the one process that writes them.
 
-    Parameters
-    ----------
-    folder : Path
-        Where they are.
-    loaded : Checkpoint, optional
-        The one that the run goes on from.
+    `loaded` is the one that the run goes on from.
     """
 
     def __init__(self, folder: Path, loaded: Checkpoint | None = None) -> None:
@@ -186,7 +171,7 @@ class Checkpoints:
         progress: Mapping[str, Any],
         best: Mapping[str, Any] | None = None,
     ) -> Path:
-        """Write a checkpoint, then drop all but it and the one before it.
+        """Write a checkpoint, then drop all but it and the one before it; return its folder.
 
         Parameters
         ----------
@@ -197,11 +182,6 @@ class Checkpoints:
             ``step`` are the place in the run.
         best : mapping of str to mxnet.nd.NDArray, optional
             What becomes ``best.params``; that of the checkpoint before if omitted, or the net.
-
-        Returns
-        -------
-        Path
-            The checkpoint's folder.
 
         Raises
         ------

@@ -199,12 +199,8 @@ class Config:
 def checked(values: Mapping[str, Any], where: str = "") -> dict[str, Any]:
     """Return settings, as JSON or Python gives them, as values of :class:`Config`.
 
-    Parameters
-    ----------
-    values : mapping
-        Names to values; lists become tuples, and what only older versions knew is left out.
-    where : str
-        Where they come from; messages begin with it. Without it they speak of flags.
+    Lists become tuples, and what only older versions knew is left out. Messages begin with `where`
+    the settings come from; without it they speak of flags.
 
     Raises
     ------
@@ -251,15 +247,8 @@ def _check_value(field: dataclasses.Field, value: Any, where: str = "") -> None:
 def make_config(**given: Any) -> Config:
     """Return a config: the defaults, then the preset, then what is given.
 
-    Parameters
-    ----------
-    **given
-        Fields of :class:`Config`; ``preset`` is one of them.
-
-    Returns
-    -------
-    Config
-        With ``preset`` filled in, and with dropout where the DenseNet paper has it.
+    Fields of :class:`Config` are given; ``preset`` is one of them, and filled in where it is not.
+    Where the DenseNet paper has dropout, so has the config.
 
     Raises
     ------

@@ -54,11 +54,6 @@ def make_parser() -> argparse.ArgumentParser:
 def parse_args(argv: Sequence[str] | None = None) -> Config:
     """Read the command line; with ``--resume``, the run's own config and the flags beside it.
 
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        Without the program's name; that of the process if omitted.
-
     Raises
     ------
     InputError

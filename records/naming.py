@@ -24,15 +24,7 @@ _NOTES = {
 def net_title(config: Config) -> str:
     """Return the title of the net that is trained, as ``DenseNet-BC-16, k=16``.
 
-    Parameters
-    ----------
-    config : Config
-        The model's name and the options that change it; both fit together.
-
-    Returns
-    -------
-    str
-        With the options that change the net; GluonCV's nets keep their names.
+    It has the options that change the net; GluonCV's nets keep their names.
     """
     name = models.ALIASES.get(config.model, config.model)
     if name not in models.REGISTRY:

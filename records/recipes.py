@@ -93,17 +93,8 @@ def read_recipe(preset: str) -> dict[str, Any]:
     """Return the settings of a named preset, or of a JSON file.
 
     The file is a run's ``config.json`` or an object of such settings, which may build on a named
-    preset. A run's name, folder and preset are its own and left out.
-
-    Parameters
-    ----------
-    preset : str
-        A name in `PRESETS`, or a path.
-
-    Returns
-    -------
-    dict
-        Names to values; those from a file are as yet unchecked.
+    preset. A run's name, folder and preset are its own and left out. Values from a file are as yet
+    unchecked.
 
     Raises
     ------

@@ -27,6 +27,7 @@ from tqdm import tqdm
 from errors import InputError, flush_screen, printable
 from utils import LOG, one_line, read_regular, to_json, write_atomically
 
+ENVIRONMENT = ("versions", "host", "git", "command", "started")  # see `describe_environment`
 _MAX_JSON = 16 * 2**20
 
 
@@ -194,19 +195,8 @@ def read_config(run: Path) -> dict[str, Any]:
 def read_results(run: Path, epochs: int, weights: str = "") -> dict[str, Any]:
     """Return what a run's ``results.json`` holds, if that belongs to the run as it is now.
 
-    Parameters
-    ----------
-    run : Path
-        Its folder.
-    epochs : int
-        How many its config asks for.
-    weights : str
-        SHA-256 of the ``best.params`` at hand; "" where there is none to compare.
-
-    Returns
-    -------
-    dict
-        Empty if there are no results, or they are of another epoch or of other weights.
+    That is: to the `epochs` that its config asks for, and to the `weights` at hand, the SHA-256 of
+    ``best.params`` where there is any. Else it is empty.
 
     Raises
     ------

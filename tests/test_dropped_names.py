@@ -63,12 +63,6 @@ def test_a_package_finds_the_dropped_names_and_nobody_else_does(newer_numpy, old
         package.names["pmt"](0.1, 12, 100)
 
 
-def test_the_names_are_taken_back_when_the_import_fails(newer_numpy):
-    with pytest.raises(ImportError), runtime.dropped_names("nothing"):
-        raise ImportError("broken")
-    assert not hasattr(numpy, "PINF")
-
-
 def test_importing_mxnet_leaves_numpy_and_the_warnings_as_they_were():
     code = (
         "import numpy, warnings\n"

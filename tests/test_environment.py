@@ -3,62 +3,27 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import runtime
+
 import pytest
-from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
-PYTHONS = ["3.8", "3.9", "3.10", "3.11", "3.12", "3.13"]
 PINS = ["requirements.txt", *(f"requirements/{p.name}" for p in ROOT.glob("requirements/*.txt"))]
 
 
 # ---------------------------------------------------------------------------------------- pins
 
 
-def read_pins(name: str) -> list[Requirement]:
-    lines = [line.split(" #")[0].strip() for line in (ROOT / name).read_text().splitlines()]
-    return [Requirement(line) for line in lines if line and not line.startswith(("#", "-r "))]
-
-
-def chosen(name: str, python: str) -> list[Requirement]:
-    """Return the pins of a file that hold for a Python on Linux."""
-    environment = {
-        "python_version": python,
-        "python_full_version": f"{python}.5",
-        "sys_platform": "linux",
-        "platform_system": "Linux",
-        "implementation_name": "cpython",
-        "platform_python_implementation": "CPython",
-    }
-    return [pin for pin in read_pins(name) if not pin.marker or pin.marker.evaluate(environment)]
-
-
-@pytest.mark.parametrize("python", PYTHONS)
-def test_each_python_gets_one_exact_version_of_each_package(python):
-    versions = {}
-    for name in PINS:
-        pins = chosen(name, python)
-        assert len(pins) == len({pin.name.lower() for pin in pins}), name
-        for pin in pins:
-            version = str(pin.specifier)
-            assert re.fullmatch(r"==[^*,]+", version), pin
-            assert versions.setdefault(pin.name.lower(), version) == version, pin
-    numpy = {"3.12": "==1.26.4", "3.13": "==2.2.6"}.get(python, "==1.23.5")
-    assert versions["numpy"] == numpy  # which MXNet runs with
-
-
 def test_the_gpu_file_brings_every_library_that_is_loaded_before_mxnet():
-    import runtime
-
-    wheels = {pin.name for pin in read_pins("requirements/gpu.txt")}
+    pins = (ROOT / "requirements/gpu.txt").read_text()
     for library in runtime.GPU_LIBRARIES:
         folder = library.split("/")[0].replace("_", "-")
-        assert f"nvidia-{folder}-cu11" in wheels
+        assert f"nvidia-{folder}-cu11==" in pins
 
 
 # ------------------------------------------------------------------------------------ Makefile

@@ -8,7 +8,7 @@ from typing import Any, Mapping
 from errors import InputError
 from records.checkpoints import Checkpoint, Checkpoints, newest
 from records.config import RESUMABLE, Config
-from records.run_folder import RunFolder, describe_environment, read_config
+from records.run_folder import ENVIRONMENT, RunFolder, read_config
 from training.run import Run
 from training.schedule import make_schedule
 from training.state import State
@@ -83,7 +83,7 @@ def _check_stopped_run(
 ) -> Checkpoint | None:
     """Add this part to a stopped run's config; return its newest checkpoint, if it has any."""
     stored = read_config(folder.path)
-    here = {"device": description["device"], **describe_environment()}
+    here = {name: description[name] for name in ("device", *ENVIRONMENT)}
     try:
         _check_same(stored, description)
         parts = [*stored.get("resumed", []), here]

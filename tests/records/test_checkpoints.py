@@ -121,15 +121,27 @@ def test_a_manifest_of_another_form_is_refused(tmp_path, text):
         read_checkpoint(path)
 
 
-@pytest.mark.parametrize("epoch", ["x", None, -1, 1.5])
-def test_a_place_in_the_run_that_is_none_is_refused_whatever_the_checksum_says(tmp_path, epoch):
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("epoch", "x", "epoch is 'x'"),
+        ("epoch", -1, "epoch is -1"),
+        ("history", {}, "history is {}"),
+        ("history", [3], "has no attribute"),
+        ("history", [{"epoch": 1}], "an epoch of its history is {'epoch': 1}"),
+        ("history", [{"epoch": 1, "epoch_seconds": None}], "an epoch of its history is"),
+        ("history", [{"epoch": 1, "epoch_seconds": 2.5, "lr": "x"}], "an epoch of its history is"),
+    ],
+    ids=range(7),
+)
+def test_what_no_run_writes_is_refused_whatever_the_checksum_says(tmp_path, name, value, told):
     path = tmp_path / save_three(tmp_path)[-1]
     manifest = json.loads((path / "manifest.json").read_text())
-    manifest["progress"]["epoch"] = epoch
+    manifest["progress"][name] = value
     del manifest["sha256"]
     manifest["sha256"] = sha256(to_json(manifest))
     (path / "manifest.json").write_bytes(to_json(manifest))
-    with pytest.raises(InputError, match=f"epoch is {epoch!r}"):
+    with pytest.raises(InputError, match=rf"manifest\.json is damaged: .*{told}"):
         read_checkpoint(path)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-import models
 from records import naming
 from records.config import make_config
 from records.naming import net_title, new_folder
@@ -29,11 +28,6 @@ TITLES = [
 @pytest.mark.parametrize(("settings", "title"), TITLES)
 def test_a_net_is_called_what_it_is(settings, title):
     assert net_title(make_config(**settings)) == title
-
-
-def test_no_two_names_of_the_registry_are_the_same_net():
-    titles = [net_title(make_config(model=name)) for name in models.REGISTRY]
-    assert len(set(titles)) == len(titles)
 
 
 def test_two_starts_in_one_second_do_not_collide(tmp_path, monkeypatch):

@@ -58,21 +58,17 @@ def test_without_augmentation_a_densenet_has_dropout_unless_told_otherwise(recip
         ({"learning_rate": 1}, "recipe.json: unknown setting 'learning_rate'"),
         ({"batchsize": 1, "epoch": 2}, "; unknown setting 'epoch': did you mean epochs, "),
         ({"lr": "0.1"}, 'recipe.json: lr is "0.1": a number is wanted'),
-        ({"epochs": 2.5}, "epochs is 2.5: a whole number is wanted"),
         ({"epochs": True}, "epochs is true: a whole number is wanted"),
         ({"amp": 1}, "amp is 1: true or false is wanted"),
         ({"model": None}, "model is null: text is wanted"),
         ({"depth": [20]}, "depth is [20]: a whole number or null is wanted"),
-        ({"lr_milestones": 0.5}, "is 0.5: a list of numbers is wanted"),
         ({"lr_milestones": [0.5, "x"]}, 'is [0.5, "x"]: a list of numbers is wanted'),
-        ({"data_dir": {}}, "data_dir is {}: text or null is wanted"),
         ({"lr": float("nan")}, "recipe.json: lr nan is out of range"),
         ({"lr_schedule": "linear"}, "lr_schedule linear: choose from step, cosine"),
         ({"preset": "quik"}, "unknown preset 'quik': did you mean quick?"),
         ({"preset": ["quick"]}, "unknown preset ['quick']"),
         ({"config": 5}, "holds no settings"),
         ([1], "holds no settings"),
-        (b"model = 'resnet20'", "is damaged, or no JSON"),
         (b"[" * 100_000, "is damaged, or no JSON"),
         (b" " * (16 * 2**20 + 1), "at most are expected"),
     ],
@@ -85,17 +81,19 @@ def test_what_is_wrong_in_a_file_is_told_in_one_line(recipe, content, told):
     assert "\n" not in str(refusal.value)
 
 
-def test_what_is_no_file_is_told(tmp_path):
-    os.mkfifo(tmp_path / "pipe.json")
-    for path, told in (
-        (tmp_path, "is not a regular file"),
-        (tmp_path / "pipe.json", "is not a regular file"),
-        (tmp_path / "missing.json", "No such file"),
-    ):
-        with pytest.raises(InputError, match=told):
-            parse_args(["--preset", str(path)])
-    with pytest.raises(InputError, match=r"'quik': did you mean quick\? .* or give a JSON file"):
-        parse_args(["--preset", "quik"])
+@pytest.mark.parametrize(
+    ("preset", "told"),
+    [
+        ("pipe.json", "is not a regular file"),
+        ("missing.json", "No such file"),
+        ("quik", r"'quik': did you mean quick\? .* or give a JSON file"),
+    ],
+)
+def test_what_is_no_file_is_told(preset, told, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe.json")
+    with pytest.raises(InputError, match=told):
+        parse_args(["--preset", preset])
 
 
 json_values = st.recursive(
