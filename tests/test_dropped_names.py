@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 import warnings
 
 import runtime
@@ -14,51 +13,39 @@ import pytest
 from mxnet.gluon.contrib.estimator import CheckpointHandler
 from test_runtime import ROOT, run_python
 
+# Written for NumPy 1.19: it takes names when it is imported and when it is called.
+OLD_PACKAGE = f"""
+import warnings
+import numpy
 
-@pytest.fixture
-def newer_numpy(monkeypatch):
-    """Take from this process's NumPy every name that some release dropped."""
+warnings.warn("old", DeprecationWarning)
+names = {{name: getattr(numpy, name) for name in {[*runtime.DROPPED_NAMES]}}}
 
+
+def later():
+    return numpy.full(2, numpy.Inf), numpy.bool(1)
+"""
+
+
+def test_a_package_finds_the_dropped_names_and_nobody_else_does(tmp_path, monkeypatch):
     def absent(name: str):
         raise AttributeError(f"module 'numpy' has no attribute {name!r}")
 
     monkeypatch.setattr(numpy, "__getattr__", absent)
-    for name in runtime.DROPPED_NAMES:
+    for name in runtime.DROPPED_NAMES:  # as if this process had the newest NumPy
         monkeypatch.delattr(numpy, name, raising=False)
-
-
-@pytest.fixture
-def old_package(tmp_path, monkeypatch):
-    """A package written for NumPy 1.19, which takes names when imported and when called."""
-    package = tmp_path / "old_package"
-    package.mkdir()
-    (package / "__init__.py").write_text(
-        "import warnings\n"
-        "import numpy as np\n"
-        "warnings.warn('old', DeprecationWarning)\n"
-        "from . import inner\n"
-        f"names = {{name: getattr(np, name) for name in {list(runtime.DROPPED_NAMES)}}}\n"
-    )
-    (package / "inner.py").write_text(
-        "import numpy\n\ndef later():\n    return numpy.full(2, numpy.Inf), numpy.bool(1)\n"
-    )
+    (tmp_path / "old_package").mkdir()
+    (tmp_path / "old_package" / "inner.py").write_text(OLD_PACKAGE)
     monkeypatch.syspath_prepend(str(tmp_path))
-    yield "old_package"
-    for name in [name for name in sys.modules if name.startswith("old_package")]:
-        del sys.modules[name]
-
-
-def test_a_package_finds_the_dropped_names_and_nobody_else_does(newer_numpy, old_package):
     before = dict(vars(numpy))
-    with runtime.dropped_names(old_package):
-        package = importlib.import_module(old_package)
+    with runtime.dropped_names("old_package"):
+        package = importlib.import_module("old_package.inner")
     assert set(package.names) == set(runtime.DROPPED_NAMES)
     assert vars(numpy) == before
     assert not [name for name in runtime.DROPPED_NAMES if hasattr(numpy, name)]
-    values, truth = package.inner.later()
+    values, truth = package.later()
     assert numpy.isinf(values).all()
     assert truth is True
-    assert package.inner.numpy.float32 is numpy.float32
     with pytest.raises(NotImplementedError, match=r"numpy\.pmt was removed"):
         package.names["pmt"](0.1, 12, 100)
 

@@ -16,7 +16,7 @@ import numpy as np
 from errors import InputError
 
 _LIST_MAGIC = 0x112
-_V1, _V2, _V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
+_V1, _V2, _V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA  # V1: MXNet 0.10 to 0.12
 # mshadow's type flags; bfloat16 has no numpy type and is refused.
 _TYPES = {0: "<f4", 1: "<f8", 2: "<f2", 3: "u1", 4: "<i4", 5: "i1", 6: "<i8", 7: "?"}
 MAX_BYTES = 1 << 30  # of a file, for all who read one; the largest net here has 110 MB
@@ -67,14 +67,15 @@ def read_params(data: bytes, source: object) -> Mapping[str, np.ndarray]:
 
     def take_array() -> np.ndarray:
         nonlocal place
-        (dimensions,), form = take("I"), "I"
-        if dimensions in (_V1, _V2, _V3):  # a magic number, which came with MXNet 0.10
-            if dimensions != _V1 and take("i") != (0,):
-                raise ValueError("a sparse array")
-            (dimensions,), form = take("I"), "q"
+        (version,) = take("I")
+        if version not in (_V1, _V2, _V3):
+            raise ValueError(f"an array of version {version:#x}")
+        if version != _V1 and take("i") != (0,):
+            raise ValueError("a sparse array")
+        (dimensions,) = take("I")
         if not 0 < dimensions <= _MAX_DIMENSIONS:
             raise ValueError(f"an array of {dimensions} dimensions")
-        shape = take(f"{dimensions}{form}")
+        shape = take(f"{dimensions}q")
         *_, flag = take("iii")  # after the device that it was saved from
         if flag not in _TYPES or min(shape) < 0:
             raise ValueError(f"an array of type {flag} and shape {shape}")

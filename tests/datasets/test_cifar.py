@@ -73,20 +73,8 @@ def test_a_whole_set_of_the_official_size_is_read(tmp_path):
     dataset = datasets.get_dataset("cifar10", tmp_path)
     assert (len(dataset.train), len(dataset.test)) == (50_000, 10_000)
     assert dataset.train.images.min() == 200
-
-
-@pytest.mark.parametrize(
-    ("source", "mean", "std"),
-    [
-        (CIFAR10, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
-        (CIFAR100, (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
-    ],
-)
-def test_statistics_are_those_of_the_papers_and_classes_in_their_order(source, mean, std):
-    np.testing.assert_allclose(np.divide(source.mean, 255), mean, atol=3e-4)
-    np.testing.assert_allclose(np.divide(source.std, 255), std, atol=3e-4)
-    assert list(source.classes) == sorted(set(source.classes))
-    assert len(source.classes) in (10, 100)
+    assert dataset.classes[:3] == ("airplane", "automobile", "bird")
+    assert list(CIFAR100.classes) == sorted(set(CIFAR100.classes))
 
 
 def first_label(label):

@@ -1,14 +1,16 @@
-"""A folder of images is a data set, or is refused by one line."""
+"""A folder of images, laid out in either way, is a data set, or is refused by one line."""
 
 from __future__ import annotations
 
 import os
+import re
 
 import numpy as np
 import pytest
 from image_files import make_folder, save
 
 import datasets
+from datasets import kaggle
 from errors import InputError
 
 
@@ -70,3 +72,87 @@ def test_one_class_is_not_enough_nor_no_folder(tmp_path):
     make_folder(tmp_path, ("cat",))
     refused(tmp_path, "1 class folders, at least 2 needed")
     refused(None, "needs --data-dir")
+
+
+COUNT = 60
+NAMES = ("bird", "cat", "ship")
+
+
+@pytest.fixture
+def kaggles(tmp_path):
+    """Kaggle's layout: sixty labelled images whose red is their number, and twelve without."""
+    for split, count in (("train", COUNT), ("test", 12)):
+        for number in range(1, count + 1):
+            image = np.full((32, 32, 3), (number, 0, 7), np.uint8)
+            save(tmp_path / split / f"{number}.png", image)
+    lines = [f"{number},{NAMES[number % 3]}" for number in range(1, COUNT + 1)]
+    # As Windows saves it.
+    table = "\r\n".join(["\N{BYTE ORDER MARK}id,label", *lines, ""])
+    (tmp_path / "trainLabels.csv").write_bytes(table.encode())
+    return tmp_path
+
+
+def test_a_tenth_of_every_class_is_the_test_split(kaggles):
+    dataset = datasets.get_dataset("folder", kaggles)
+    assert dataset.classes == NAMES
+    assert (len(dataset.train), len(dataset.test)) == (54, 6)
+    assert np.bincount(dataset.test.labels).tolist() == [2, 2, 2]
+    numbers = []
+    for split in (dataset.train, dataset.test):
+        numbers += split.images[:, 0, 0, 0].tolist()
+        assert (split.images[:, 0, 0, 0] % 3 == split.labels).all()
+    assert sorted(numbers) == list(range(1, COUNT + 1))
+
+
+def test_unlabelled_images_come_in_the_order_of_their_numbers(kaggles, monkeypatch):
+    monkeypatch.setattr(kaggle, "CHUNK", 5)
+    (kaggles / "test" / "7.png").rename(kaggles / "test" / "007.png")
+    (one, other, last) = kaggle.unlabelled_images(kaggles)
+    assert [*one[0], *other[0], *last[0]] == [*"123456", "007", "8", "9", "10", "11", "12"]
+    for ids, images in (one, other, last):
+        assert images[:, 0, 3, 3].tolist() == list(map(int, ids))
+
+
+END, WRONG = r"\Z", "line 62: not a new number and its label"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "match"),
+    [
+        (END, "61,cat", r"train/61\.png cannot be read"),
+        (END, "1,cat", WRONG),
+        (END, "../test/1,cat", WRONG),
+        (END, "\N{ARABIC-INDIC DIGIT TWO},cat", WRONG),
+        (END, "61, ", WRONG),
+        (END, "7,cat,dog", WRONG),
+        (END, '62,"cat', "line 62: "),
+        (END, "61," + "x" * 200_000, "field larger than field limit"),
+        ("\n7,cat", "\n7,catt", r"trainLabels\.csv: test set: class 'catt' has 0 images"),
+        ("id,", "ID,", "does not begin with the line id,label"),
+        ("id,label", "\xff\0", "does not begin with the line id,label|line contains NUL"),
+        ("bird|ship", "cat", "names 1 classes, at least 2 needed"),
+    ],
+    ids=range(12),
+)
+def test_a_table_that_makes_no_sense_is_refused(old, new, match, kaggles):
+    path = kaggles / "trainLabels.csv"
+    path.write_bytes(re.sub(old, new, path.read_bytes().decode()).encode())
+    refused(kaggles, match)
+
+
+def empty(folder):
+    for path in folder.iterdir():
+        path.rename(path.with_suffix(".jpg"))
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda test: (test / "7.png").write_bytes(b""), r"test/7\.png"),
+        (empty, r"no images of the name <id>\.png"),
+    ],
+)
+def test_unlabelled_images_that_are_not_there_or_broken_are_refused(change, match, kaggles):
+    change(kaggles / "test")
+    with pytest.raises(InputError, match=match):
+        list(kaggle.unlabelled_images(kaggles))

@@ -1,4 +1,4 @@
-"""Flags, presets and what a resumed run may be told."""
+"""Flags, presets, what a run is called, and what a resumed one may be told."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import re
 import pytest
 
 from errors import InputError
-from records import config
-from records.config import Config
-from records.flags import make_parser, parse_args
+from records import config, naming
+from records.config import Config, make_config
+from records.flags import parse_args
+from records.naming import net_title, new_folder
 from records.recipes import PRESETS
 
 
@@ -48,16 +49,6 @@ def test_every_preset_is_a_whole_run():
         assert parse_args(["--preset", name]).preset == name
 
 
-def test_help_has_every_flag_in_groups_each_explained_and_the_presets_come_last():
-    text = make_parser().format_help()
-    for field in dataclasses.fields(Config):
-        assert "--" + field.name.replace("_", "-") in text
-    titles = ("model", "data and augmentation", "optimisation", "hardware", "run", "presets")
-    places = [text.index(f"\n{title}:\n  ") for title in titles]
-    assert places == sorted(places)
-    assert text.index("--resume") < places[-1]
-
-
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -80,18 +71,15 @@ def test_what_does_not_fit_is_refused_in_one_line(arguments, told):
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        field.name.replace("_", "-")
-        for field in dataclasses.fields(Config)
-        if field.metadata["read"] in (int, float, config.integers, config.numbers)
-    ],
-)
-def test_no_number_is_without_a_limit(name):
-    for huge in ("9" * 400, "1e309", "inf", "nan"):
-        with pytest.raises(InputError, match=f"--{name}"):
-            parse_args([f"--{name}", huge])
+def test_no_number_is_without_a_limit():
+    kinds = (int, float, config.integers, config.numbers)
+    fields = [f.name for f in dataclasses.fields(Config) if f.metadata["read"] in kinds]
+    assert "epochs" in fields
+    for name in fields:
+        flag = f"--{name.replace('_', '-')}"
+        for huge in ("9" * 400, "1e309", "inf", "nan"):
+            with pytest.raises(InputError, match=flag):
+                parse_args([flag, huge])
 
 
 @pytest.fixture
@@ -131,3 +119,32 @@ def test_a_damaged_config_is_refused(tmp_path, data):
     (tmp_path / "config.json").write_bytes(data)
     with pytest.raises(InputError, match=r"config\.json is damaged"):
         parse_args(["--resume", str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("flags", "title"),
+    [
+        ("--model densenet", "DenseNet-BC-100, k=12"),
+        ("--model densenet_bc40_k16 --depth 16", "DenseNet-BC-16, k=16"),
+        ("--model densenet40_k12 --dropout 0.2", "DenseNet-40, k=12, dropout=0.2"),
+        (
+            "--model densenet --bottleneck no --compression 0.25",
+            "DenseNet-C-100, k=12, compression=0.25",
+        ),
+        ("--model se_densenet40_k12 --bottleneck yes", "SE-DenseNet-B-40, k=12"),
+        ("--preset cpu-90min", "ResNet-11, width=2, pooled"),
+        ("--model stochastic_depth", "ResNet-110, p_L=0.5"),
+        ("--model resnet164 --depth 110", "ResNet-110, pre-activation"),
+        ("--model cifar_resnet20_v1", "cifar_resnet20_v1"),
+    ],
+)
+def test_a_net_is_called_what_it_is(flags, title):
+    assert net_title(parse_args(flags.split())) == title
+
+
+def test_two_starts_in_one_second_do_not_collide(tmp_path, monkeypatch):
+    monkeypatch.setattr(naming.time, "strftime", lambda _: "20250101-120000")
+    made = make_config(model="densenet_bc40_k16", depth=16, run_dir=str(tmp_path))
+    first = "DenseNet-BC-16-k=16-cifar10-20250101-120000"
+    assert [new_folder(made).name for _ in range(3)] == [first, f"{first}-2", f"{first}-3"]
+    assert make_config(name=first).name == first  # a name that may be given
