@@ -16,17 +16,9 @@ import pytest
 from errors import Parser, command_line
 
 ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS = (
-    "evaluate",
-    "export",
-    "training.launch",
-    "models.__main__",
-    "figures.__main__",
-    "figures.summary",
-    "inference.old_checkpoints",
-    "inference.publish",
-    "predict",
-    "train_cifar10",
+COMMANDS = (
+    *("train_cifar10", "evaluate", "predict", "export", "studies", "figures", "figures.summary"),
+    *("inference.old_checkpoints", "inference.publish"),
 )
 
 
@@ -122,20 +114,10 @@ def run_with_ctrl_c(arguments, **environment):
     )
 
 
-COMMANDS = (
-    ["train_cifar10.py"],
-    ["evaluate.py"],
-    ["export.py"],
-    ["-m", "figures"],
-    ["predict.py"],
-    ["-m", "inference.publish"],
-)
-
-
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_ctrl_c_ends_a_command_that_is_still_importing_without_a_traceback(command, tmp_path):
     (tmp_path / "numpy.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
-    done = run_with_ctrl_c([*command, "--help"], PYTHONPATH=str(tmp_path))
+    done = run_with_ctrl_c(["-m", command, "--help"], PYTHONPATH=str(tmp_path))
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
@@ -156,9 +138,10 @@ def test_a_package_calls_itself_by_the_way_it_is_run(monkeypatch):
     assert Parser().prog == "python -m figures"
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_every_script_has_help_and_tells_an_unknown_flag_in_one_line(script, capsys):
-    main = importlib.import_module(script).main
+@pytest.mark.parametrize("command", [*COMMANDS, "models", "training.launch"])
+def test_every_command_has_help_and_tells_an_unknown_flag_in_one_line(command, capsys):
+    module = f"{command}.__main__" if (ROOT / command).is_dir() else command
+    main = importlib.import_module(module).main
     assert main(["--help"]) == 0
     assert capsys.readouterr().out.startswith("usage: ")
     assert main(["--nothing"]) == 2

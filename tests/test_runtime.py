@@ -38,9 +38,6 @@ def site(tmp_path):
     return tmp_path
 
 
-# ------------------------------------------------------------------------------------- threads
-
-
 def test_importing_sets_the_threads_that_mxnet_reads():
     code = "from runtime import mx; print(mx.__version__)"
     result = run_python(code, ROOT, OMP_DISPLAY_ENV="VERBOSE")  # libgomp says what it has read
@@ -120,9 +117,6 @@ def test_mxnet_imported_too_early_is_told(site):
     assert run_python(code, site, OMP_NUM_THREADS="2").stderr == ""
 
 
-# ------------------------------------------------------------------------------- GPU libraries
-
-
 @pytest.fixture
 def gpu_site(site):
     """The same with MXNet's GPU build, and the folders of the wheels with its libraries."""
@@ -171,9 +165,6 @@ def test_a_missing_driver_is_told(site):
     (site / "mxnet" / "__init__.py").write_text("raise OSError('libfoo.so: cannot open')")
     result = run_python("import runtime", site, check=False)
     assert result.stderr.splitlines()[-1] == "OSError: libfoo.so: cannot open"
-
-
-# ------------------------------------------------------------------------------------- GluonCV
 
 
 def test_gluoncv_is_imported_when_asked_for_beside_a_pytorch_that_it_refuses(tmp_path):

@@ -33,10 +33,6 @@ def arrays(net):
     return {name: p.list_data()[0] for name, p in weights.named_parameters(net).items()}
 
 
-def values(net):
-    return {name: array.asnumpy() for name, array in arrays(net).items()}
-
-
 def test_saved_running_statistics_are_those_after_the_last_step():
     net = get_model("resnet20")
     initialize(net, mx.cpu(), 0)
@@ -47,8 +43,8 @@ def test_saved_running_statistics_are_those_after_the_last_step():
         loss.backward()
     saved = weights.get_parameters(net)  # while the backward pass may still write them
     mx.nd.waitall()
-    for name, value in values(net).items():
-        np.testing.assert_array_equal(saved[name], value, err_msg=name)
+    for name, array in arrays(net).items():
+        np.testing.assert_array_equal(saved[name], array.asnumpy(), err_msg=name)
 
 
 def test_what_was_saved_is_loaded_by_gluon_and_by_a_net_without_weights(tmp_path):
@@ -59,13 +55,13 @@ def test_what_was_saved_is_loaded_by_gluon_and_by_a_net_without_weights(tmp_path
     bare.add(nn.Conv2D(4, 3), nn.BatchNorm(), nn.GlobalAvgPool2D(), nn.Dense(3))
     weights.set_parameters(bare, read_params(path.read_bytes(), path), path, mx.cpu(1))
     assert bare[0].weight.list_ctx() == [mx.cpu(1)]
-    for name, value in values(net).items():
-        np.testing.assert_array_equal(values(loaded)[name], value)
-        np.testing.assert_array_equal(values(bare)[name], value)
+    for name, value in weights.get_parameters(net).items():
+        np.testing.assert_array_equal(weights.get_parameters(loaded)[name], value)
+        np.testing.assert_array_equal(weights.get_parameters(bare)[name], value)
 
 
 def test_every_entry_that_does_not_fit_is_named():
-    found = values(small_net())
+    found = weights.get_parameters(small_net())
     del found["0.weight"]
     found.update({"9.weight": np.zeros(3, "f"), "3.weight": np.zeros((5, 4), "f")})
     with pytest.raises(InputError) as refusal:
@@ -126,13 +122,12 @@ def test_a_manifest_of_another_form_is_refused(tmp_path, text):
     [
         ("epoch", "x", "epoch is 'x'"),
         ("epoch", -1, "epoch is -1"),
-        ("history", {}, "history is {}"),
         ("history", [3], "has no attribute"),
         ("history", [{"epoch": 1}], "an epoch of its history is {'epoch': 1}"),
         ("history", [{"epoch": 1, "epoch_seconds": None}], "an epoch of its history is"),
         ("history", [{"epoch": 1, "epoch_seconds": 2.5, "lr": "x"}], "an epoch of its history is"),
     ],
-    ids=range(7),
+    ids=range(6),
 )
 def test_what_no_run_writes_is_refused_whatever_the_checksum_says(tmp_path, name, value, told):
     path = tmp_path / save_three(tmp_path)[-1]
@@ -173,7 +168,7 @@ def test_the_best_net_outlives_later_checkpoints(tmp_path):
     net = small_net()
     writer = Checkpoints(tmp_path)
     writer.save(arrays(net), {}, {"epoch": 1, "step": 0}, arrays(net))
-    best = values(net)["3.weight"]
+    best = weights.get_parameters(net)["3.weight"]
     for epoch in (2, 3, 4):
         net[3].weight.set_data(net[3].weight.data() + 1)
         writer.save(arrays(net), {}, {"epoch": epoch, "step": 0})

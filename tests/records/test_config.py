@@ -1,25 +1,35 @@
-"""Flags, presets, what a run is called, and what a resumed one may be told."""
+"""Flags, presets, recipes in files, what a run is called, and what a resumed one may be told."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from errors import InputError
 from records import config, naming
 from records.config import Config, make_config
 from records.flags import parse_args
 from records.naming import net_title, new_folder
-from records.recipes import PRESETS
+from records.recipes import OWN, PRESETS
 
 
-def test_a_flag_wins_over_the_preset_and_the_preset_over_the_defaults():
-    made = parse_args(["--preset", "stochastic-depth", "--lr", "0.05"])
-    assert (made.model, made.batch_size, made.epochs, made.lr) == ("resnet110_sd", 128, 500, 0.05)
-    assert made.momentum == Config().momentum
+@pytest.fixture
+def recipe(tmp_path):
+    """Return what writes a recipe and returns its path."""
+
+    def write(content):
+        path = tmp_path / "recipe.json"
+        data = content if isinstance(content, bytes) else json.dumps(content).encode()
+        path.write_bytes(data)
+        return str(path)
+
+    return write
 
 
 @pytest.mark.parametrize(
@@ -49,24 +59,66 @@ def test_every_preset_is_a_whole_run():
         assert parse_args(["--preset", name]).preset == name
 
 
+def test_flags_win_over_a_file_and_a_file_over_the_preset_that_it_builds_on(recipe):
+    path = recipe({"preset": "cpu-90min", "lr": 0.2, "wd": 1})
+    made = parse_args(["--preset", path, "--wd", "0.5", "--pool", "no"])
+    assert (made.lr, made.wd, made.pool, made.epochs, made.preset) == (0.2, 0.5, False, 28, path)
+    assert parse_args(["--preset", recipe({})]).epochs == Config.epochs
+
+
+def test_a_run_is_repeated_by_its_config_but_for_its_name_and_place(recipe):
+    first = make_config(model="resnet20", epochs=7, lr_milestones=(3, 0.9), data_dir="images")
+    own = {"name": "first", "run_dir": "/elsewhere", "resume": "/elsewhere/first"}
+    retired = {"memory_efficient": True}  # a setting of older versions
+    path = recipe({"config": {**first.to_dict(), **own, **retired}, "parameters": 1})
+    second = parse_args(["--preset", path, "--seed", "1"])
+    assert second.to_dict() == {**first.to_dict(), "preset": path, "seed": 1}
+
+
+def test_without_augmentation_a_densenet_has_dropout_unless_told_otherwise(recipe):
+    for preset in ("densenet", recipe({"config": make_config(model="densenet").to_dict()})):
+        flags = ["--preset", preset, "--no-augment"]
+        assert parse_args(flags).dropout == 0.2
+        assert parse_args([*flags, "--dropout", "0"]).dropout == 0
+        assert parse_args([*flags, "--model", "resnet20"]).dropout is None
+
+
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("flags_or_recipe", "told"),
     [
-        (["--lr", "fast"], "--lr"),
-        (["--ctx", "tpu"], "'cpu'"),
-        (["--dropout", "nan"], "--dropout"),
-        (["--bottleneck", "maybe"], "--bottleneck"),
-        (["--gpus", "0,0"], "every device number once"),
-        (["--gpus", "0,1000"], "--gpus 1000 is out of range: from 0 to 63"),
-        (["--lr-milestones", "0.5,-1"], "--lr-milestones -1.0 is out of range"),
-        (["--epochs", "1000000000"], "from 1 to 10,000"),
-        (["--epochs", "3", "--warmup-epochs", "3"], "--warmup-epochs"),
-        (["--name", "../elsewhere"], "--name"),
+        ("--lr fast", "--lr"),
+        ("--ctx tpu", "'cpu'"),
+        ("--bottleneck maybe", "--bottleneck"),
+        ("--gpus 0,0", "every device number once"),
+        ("--gpus 0,1000", "--gpus 1000 is out of range: from 0 to 63"),
+        ("--epochs 3 --warmup-epochs 3", "--warmup-epochs"),
+        ("--name ../elsewhere", "--name"),
+        ("--preset pipe.json", "is not a regular file"),
+        ("--preset missing.json", "No such file"),
+        ("--preset quik", "unknown preset 'quik': did you mean quick? there are"),
+        ({"learning_rate": 1}, "recipe.json: unknown setting 'learning_rate'"),
+        ({"batchsize": 1, "epoch": 2}, "; unknown setting 'epoch': did you mean epochs, "),
+        ({"lr": "0.1"}, 'recipe.json: lr is "0.1": a number is wanted'),
+        ({"epochs": True}, "epochs is true: a whole number is wanted"),
+        ({"amp": 1}, "amp is 1: true or false is wanted"),
+        ({"depth": [20]}, "depth is [20]: a whole number or null is wanted"),
+        ({"lr_milestones": [0.5, "x"]}, 'is [0.5, "x"]: a list of numbers is wanted'),
+        ({"lr_schedule": "linear"}, "lr_schedule linear: choose from step, cosine"),
+        ({"preset": "quik"}, "recipe.json: unknown preset 'quik': did you mean quick?"),
+        ({"config": 5}, "holds no settings"),
+        ([1], "holds no settings"),
+        (b"[" * 100_000, "is damaged, or no JSON"),
+        (b" " * (16 * 2**20 + 1), "at most are expected"),
     ],
+    ids=range(23),
 )
-def test_what_does_not_fit_is_refused_in_one_line(arguments, told):
+def test_what_is_wrong_is_told_in_one_line(flags_or_recipe, told, recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe.json")
+    is_flags = isinstance(flags_or_recipe, str)
+    flags = flags_or_recipe.split() if is_flags else ["--preset", recipe(flags_or_recipe)]
     with pytest.raises(InputError) as refusal:
-        parse_args(arguments)
+        parse_args(flags)
     assert told in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
@@ -82,11 +134,33 @@ def test_no_number_is_without_a_limit():
                 parse_args([flag, huge])
 
 
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.dictionaries(st.sampled_from([*Config().to_dict()]) | st.text(max_size=8), json_values))
+@example({"warmup_epochs": 300})
+def test_any_object_makes_a_config_or_is_refused(tmp_path_factory, values):
+    path = tmp_path_factory.mktemp("recipe") / "recipe.json"
+    path.write_text(json.dumps(values))
+    try:
+        made = parse_args(["--preset", str(path)])
+    except InputError:
+        return
+    found = made.to_dict()
+    given = {n: v for n, v in values.items() if n not in OWN and v is not None}
+    assert {name: found[name] for name in given} == given
+
+
 @pytest.fixture
 def stopped(tmp_path):
     """Return the flags that resume a run, and the run's config."""
-    given = ["--gpus", "0,1", "--lr-milestones", "10,0.9", "--bottleneck", "no", "--epochs", "20"]
-    made = parse_args(given)
+    flags = ["--gpus", "0,1", "--lr-milestones", "10,0.9", "--bottleneck", "no", "--epochs", "20"]
+    made = parse_args(flags)
     (tmp_path / "config.json").write_text(json.dumps({"config": made.to_dict()}))
     return ["--resume", str(tmp_path)], made
 
