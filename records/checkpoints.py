@@ -203,7 +203,6 @@ class Checkpoints:
                 "state.params": save_arrays(side / "state.params", state),
                 "best.params": self._best,
             }
-            _check_finite(files, side)
             if best is not None or not self._best:
                 files["best.params"] = save_arrays(side / "best.params", best or net)
             else:
@@ -223,10 +222,3 @@ class Checkpoints:
                     shutil.rmtree(old)
         self.newest = path
         return path
-
-
-def _check_finite(files: Mapping[str, bytes], source: Path) -> None:
-    for file in ("net.params", "state.params"):
-        for name, value in read_params(files[file], source / file).items():
-            if not np.isfinite(value).all():
-                raise FloatingPointError(f"{name} is not finite")

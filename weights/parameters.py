@@ -40,12 +40,18 @@ def save_arrays(path: Path, arrays: Mapping[str, Any]) -> bytes:
 
     Raises
     ------
+    FloatingPointError
+        If a number is not finite.
     InputError
         If the file cannot be written; it may then be there in part.
     """
     # Without this wait MXNet 1.9.1 hands out running statistics from before the last step.
     mx.nd.waitall()
-    data = write_params({name: array.asnumpy() for name, array in arrays.items()})
+    values = {name: array.asnumpy() for name, array in arrays.items()}
+    for name, value in values.items():
+        if not np.isfinite(value).all():
+            raise FloatingPointError(f"{name} is not finite")
+    data = write_params(values)
     with one_line(f"cannot write {path}"):
         write_synced(path, data)
     return data
