@@ -2,7 +2,6 @@
 
 python predict.py runs/NAME cat.png photos/             # a bar for each class
 python predict.py model.onnx cat.png --json             # ONNX needs no MXNet
-python predict.py runs/NAME DIR --kaggle submission.csv # DIR/test/<id>.png, Kaggle's layout
 """
 
 from __future__ import annotations
@@ -12,8 +11,6 @@ from errors import InputError, Parser, command_line, end_on_ctrl_c, printable, t
 if __name__ == "__main__":
     end_on_ctrl_c()
 
-import codecs
-import csv
 import json
 import sys
 from pathlib import Path
@@ -22,8 +19,7 @@ from typing import Any, Mapping, Sequence
 import numpy as np
 
 from datasets.images import read_each, read_image
-from inference.classifiers import Classifier, open_classifier
-from utils import whole_file
+from inference.classifiers import open_classifier
 
 _BAR = 30  # letters of a full bar
 
@@ -69,34 +65,6 @@ def bars(probabilities: Mapping[str, float]) -> list[str]:
     ]
 
 
-def answer_kaggle(classifier: Classifier, data_dir: Path, path: Path, flip: bool) -> int:
-    """Write the answer file of Kaggle's CIFAR-10 competition: ``id,label``, a line an image.
-
-    It is there as a whole or not at all. `data_dir` holds the images, ``test/<id>.png``.
-
-    Returns
-    -------
-    int
-        How many images were labelled.
-
-    Raises
-    ------
-    InputError
-        If there are no such images, one is unreadable, or the file cannot be written.
-    """
-    from datasets.kaggle import unlabelled_images
-
-    count = 0
-    with whole_file(path) as file:
-        rows = csv.writer(codecs.getwriter("utf-8")(file), lineterminator="\n")
-        rows.writerow(["id", "label"])
-        for ids, images in unlabelled_images(data_dir):
-            labels = classifier.probabilities(images, flip).argmax(axis=1)
-            rows.writerows((i, classifier.classes[j]) for i, j in zip(ids, labels))
-            count += len(ids)
-    return count
-
-
 @command_line
 def main(argv: Sequence[str] | None = None) -> int:
     """Label what the command line names; images that cannot be read are told and left out."""
@@ -111,19 +79,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--top", type=int, default=10, help="most bars to draw for an image [10]")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--plot", metavar="FILE", help="draw the images with their bars")
-    parser.add_argument("--kaggle", metavar="CSV", help="write an answer file; IMAGE is a folder")
     parser.add_argument("--ctx", choices=("auto", "cpu", "gpu"), default="auto")
     arguments = parser.parse_args(argv)
     if arguments.top < 1:
         raise InputError(f"--top {arguments.top}: at least one class")
-    if arguments.kaggle:
-        if len(arguments.images) > 1 or arguments.json or arguments.plot:
-            raise InputError("--kaggle takes one folder, and neither --json nor --plot")
-        classifier = open_classifier(arguments.model, arguments.ctx)
-        folder, path = Path(arguments.images[0]), Path(arguments.kaggle)
-        count = answer_kaggle(classifier, folder, path, arguments.flip)
-        print(f"{path}: {count:,} images labelled")
-        return 0
     found = list_images(arguments.images)
     read = dict(zip(found, read_each(read_image, found)))
     for image in read.values():

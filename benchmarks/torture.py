@@ -11,7 +11,6 @@ whole checkpoint must be no older than before, unless the round damaged it.
 
 from __future__ import annotations
 
-import collections
 import json
 import os
 import random
@@ -22,7 +21,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -104,24 +103,16 @@ class Torture:
         An empty or missing folder.
     seed : int
         Of faults and moments.
-    report : callable
-        Told of every round.
     epochs : int
         Length of the run, eight steps each.
     """
 
-    def __init__(
-        self, work: Path, seed: int, report: Callable[[str], None] = print, epochs: int = 8
-    ) -> None:
+    def __init__(self, work: Path, seed: int, epochs: int = 8) -> None:
         self.flags = [*START, "--epochs", str(epochs), "--run-dir", str(work)]
-        self.work, self.rng, self.report = work, random.Random(seed), report
-        self.run = work / "run"
-        self.outcomes: collections.Counter[str] = collections.Counter()
-        self.finished = 0
+        self.work, self.rng = work, random.Random(seed)
+        self.run, self.finished = work / "run", 0
         start = time.monotonic()
-        process = self._start("calm")
-        output, _ = process.communicate()
-        check(not process.returncode, f"not even undisturbed does the run end:\n{output}")
+        self._end(self._start("calm"), {0})
         self.seconds = time.monotonic() - start
         self.expected, self.expected_files = metrics(work / "calm"), result(work / "calm")
 
@@ -138,24 +129,13 @@ class Torture:
         )
 
     def hit(self, fault: str, spoil: str = "") -> None:
-        """Hit the run once.
+        """Hit the run once with a fault of `ALLOWED`, and raise a LostError if anything is lost.
 
-        Parameters
-        ----------
-        fault : str
-            One of `ALLOWED`.
-        spoil : str
-            One of `DAMAGES`, to do to the newest checkpoint first, if it is not the only one.
-
-        Raises
-        ------
-        LostError
-            If anything is lost.
+        First `spoil`, one of `DAMAGES`, befalls the newest checkpoint, if it is not the only one.
         """
         spoilt = ""
         if spoil and len(list((self.run / "checkpoints").glob("epoch-*"))) > 1:
             spoilt = damage(self.run, spoil, self.rng)
-            self.outcomes[f"newest checkpoint {spoil}"] += 1
         before, process = place(self.run), self._start()
         if fault == "full disk":
             most = self.rng.randrange(2_000, 200_000)  # bytes in a file
@@ -167,27 +147,20 @@ class Torture:
                 process.wait(self.rng.uniform(0, 0.8 * self.seconds))
             except subprocess.TimeoutExpired:
                 process.send_signal(SIGNALS[fault])
-        output, _ = process.communicate()
+        output, found = self._end(process, ALLOWED[fault]), metrics(self.run)
         code, after = process.returncode, place(self.run)
         named = "going on" not in output or spoilt.split("/")[0] in output
-        for holds, problem in (
-            (code in ALLOWED[fault], f"exit code {code}"),
-            ("Traceback" not in output, "a traceback"),
-            (named, f"{spoilt} was damaged and not named"),
-            (after >= before, f"went back from {before} to {after}"),
-            (metrics(self.run) == self.expected[: len(metrics(self.run))], "other metrics"),
-        ):
-            check(holds, f"{fault}: {problem}\n{output}")
-        self.outcomes[f"{fault}: exit code {code}"] += 1
-        self.report(f"{fault}{' after damage to ' + spoilt if spoilt else ''}: {code}, {after}")
+        check(named, f"{spoilt} was damaged and not named:\n{output}")
+        check(after >= before, f"{fault}: went back from {before} to {after}:\n{output}")
+        check(found == self.expected[: len(found)], f"{fault}: other metrics:\n{output}")
+        damaged = f" with {spoilt} {spoil}" if spoilt else ""
+        print(f"{fault}{damaged}: exit code {code}, {after}", flush=True)
         if code == 0:
             self.compare()
 
     def finish(self) -> None:
         """Let the run end, and compare."""
-        process = self._start()
-        output, _ = process.communicate()
-        check(not process.returncode, f"exit code {process.returncode}\n{output}")
+        self._end(self._start(), {0})
         self.compare()
 
     def compare(self) -> None:
@@ -197,8 +170,15 @@ class Torture:
         same = not differing and metrics(self.run) == self.expected
         check(same, f"the result differs from the undisturbed run's: {differing}")
         self.finished += 1
-        self.report("finished: equal to the undisturbed run")
+        print("finished: equal to the undisturbed run", flush=True)
         shutil.rmtree(self.run)
+
+    def _end(self, process: subprocess.Popen, allowed: set[int]) -> str:
+        """Wait for a run to end as allowed, and return what it printed."""
+        output, _ = process.communicate()
+        check(process.returncode in allowed, f"exit code {process.returncode}:\n{output}")
+        check("Traceback" not in output, output)
+        return output
 
     def _kill_while_writing(self, process: subprocess.Popen) -> None:
         """Kill a run while it writes one of its first checkpoints."""
@@ -222,17 +202,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, required=True, help="a folder for the runs")
     arguments = parser.parse_args()
-    torture = Torture(arguments.work, arguments.seed, lambda line: print(line, flush=True))
+    torture = Torture(arguments.work, arguments.seed)
     for number in range(arguments.rounds):
         print(f"round {number + 1}/{arguments.rounds}: ", end="")
         spoil = torture.rng.choice(DAMAGES) if torture.rng.random() < 0.4 else ""
         torture.hit(torture.rng.choice(list(ALLOWED)), spoil)
     torture.finish()
-    print(
-        f"\n{arguments.rounds} rounds, {torture.finished} runs finished, every one equal to the bit"
-    )
-    for outcome, count in sorted(torture.outcomes.items()):
-        print(f"{count:6}  {outcome}")
+    print(f"{torture.finished} runs finished, every one equal to the bit")
 
 
 if __name__ == "__main__":

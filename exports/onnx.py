@@ -44,10 +44,8 @@ def export_onnx(
 
     Parameters
     ----------
-    net, classes, normaliser, normalise, extra
+    net, path, classes, normaliser, normalise, extra
         As in `exports.symbol.export_symbol`; the net on the CPU, where onnxruntime computes.
-    path : path
-        The file.
 
     Returns
     -------

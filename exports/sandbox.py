@@ -44,9 +44,7 @@ def try_in_child(load: Callable[..., Loaded], *arguments: bytes | str, source: o
     load : callable
         At the top of a module; the child imports it and calls it with `arguments`.
     *arguments : bytes or str
-        Contents of files.
-    source : object
-        Where they come from, for the message.
+        Contents of files, which come from `source`.
 
     Raises
     ------

@@ -100,7 +100,7 @@ def evaluate(
     Raises
     ------
     InputError
-        If anything cannot be used, was trained on something else, or is given for nothing.
+        If anything cannot be used or was trained on something else.
     """
     members = [open_classifier(source, ctx) for source in sources]
     facts = members[0].facts.get("data")
@@ -108,13 +108,6 @@ def evaluate(
     dataset = dataset or learnt
     if not isinstance(dataset, str):
         raise InputError(f"{sources[0]} does not say what it was trained on: give --dataset")
-    if dataset == "shapes" and data_dir:
-        raise InputError(
-            f"{sources[0]} is measured on shapes, which are drawn and lie in no folder: leave out "
-            "--data-dir, or choose other data by --dataset"
-        )
-    if weighted and len(members) < 2:
-        raise InputError("--weighted weights the members of an ensemble: give more than one model")
     data = datasets.get_dataset(
         dataset, data_dir or (members[0].data_dir if dataset == learnt else None)
     )

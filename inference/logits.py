@@ -63,11 +63,10 @@ def evaluate_net(
     -------
     dict
         ``loss``, the mean cross-entropy in nats; ``top1``, the share of images whose most probable
-        class is the right one; ``probabilities``, float64 (N, classes).
+        class is the right one.
     """
     probabilities = softmax(compute_logits(net, split.images, normaliser, ctx, batch_size))
     return {
         "loss": cross_entropy(probabilities, split.labels),
         "top1": float((probabilities.argmax(axis=1) == split.labels).mean()),
-        "probabilities": probabilities,
     }

@@ -42,15 +42,8 @@ def modern_names(
 ) -> dict[str, np.ndarray]:
     """Return the arrays of such a file under the names that they have in a net.
 
-    Parameters
-    ----------
-    arrays : mapping of str to numpy.ndarray
-        What ``save_params``, or ``collect_params().save``, wrote, in any order that a Python of the
-        time gave a dictionary.
-    net : gluon.Block
-        Of the same layers in the same order; whether shapes fit is not looked at.
-    source : object
-        Where the arrays come from, for the message.
+    They are what ``save_params``, or ``collect_params().save``, wrote, in any order that a Python
+    of the time gave a dictionary. The net has the same layers; their shapes are not looked at.
 
     Raises
     ------

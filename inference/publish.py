@@ -20,8 +20,8 @@ import numpy as np
 
 import datasets
 import models
-from inference.logits import evaluate_net
-from inference.metrics import measure
+from inference.logits import compute_logits
+from inference.metrics import measure, softmax
 from inference.trained import load_trained
 from records.run_folder import read_config
 from utils import sha256, table, to_json, write_atomically
@@ -78,8 +78,8 @@ def publish(run: str | Path, note: str = "") -> dict[str, Any]:
         raise InputError("a parameter is beyond float16's range: these weights cannot be kept so")
     data = write_params(arrays)
     set_parameters(trained.net, arrays, "the rounded weights")
-    result = evaluate_net(trained.net, dataset.test, trained.normaliser, [mx.cpu()])
-    measured = measure(result["probabilities"], dataset.test.labels, dataset.classes)
+    logits = compute_logits(trained.net, dataset.test.images, trained.normaliser, [mx.cpu()])
+    measured = measure(softmax(logits), dataset.test.labels, dataset.classes)
     config = read_config(Path(run))
     row = {
         "model": name,

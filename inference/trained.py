@@ -25,9 +25,6 @@ from weights import pretrained
 from weights.parameters import get_parameters, named_parameters, set_parameters
 from weights.params_file import MAX_BYTES, read_params
 
-_CLASSIFIER = "output."
-_SHOWN = 3  # names in a message
-
 
 @dataclass(frozen=True)
 class Trained:
@@ -55,20 +52,14 @@ class Trained:
 
 
 def load_trained(source: str | Path, ctx: Sequence[Any] | None = None) -> Trained:
-    """Load a run's best net, a checkpoint's, or a pretrained model.
+    """Load a run's best net, a checkpoint's, or a pretrained model, hybridized.
 
     Parameters
     ----------
     source : path or str
-        A run folder; a checkpoint in one, or ``net.params`` or ``best.params`` in that; the name of
-        a pretrained model.
+        A run folder, a checkpoint in one, or the name of a pretrained model.
     ctx : list of mxnet.Context, optional
         Where to put it; the CPU by default.
-
-    Returns
-    -------
-    Trained
-        Hybridized.
 
     Raises
     ------
@@ -76,12 +67,10 @@ def load_trained(source: str | Path, ctx: Sequence[Any] | None = None) -> Traine
         If there is no such thing, or it is damaged.
     """
     path = Path(source)
-    file = path.name if path.suffix == ".params" else "best.params"
-    folder = path.parent if path.suffix == ".params" else path
     if (path / "config.json").is_file():
-        trained = _from_checkpoint(find(path), "best.params", path, ctx)
-    elif (folder / "manifest.json").is_file():
-        trained = _from_checkpoint(read_checkpoint(folder), file, folder.absolute().parents[1], ctx)
+        trained = _from_checkpoint(find(path), path, ctx)
+    elif (path / "manifest.json").is_file():
+        trained = _from_checkpoint(read_checkpoint(path), path.absolute().parents[1], ctx)
     elif str(source) in pretrained.names():
         row = pretrained.find(str(source))
         net = models.get_model(row["model"], len(row["classes"]), pretrained=True)
@@ -98,7 +87,6 @@ def run_facts(
     description: Mapping[str, Any],
     results: Mapping[str, Any],
     checkpoint: Checkpoint,
-    file: str = "best.params",
 ) -> dict[str, Any]:
     """Return what an export says of the run that it comes from.
 
@@ -106,7 +94,7 @@ def run_facts(
     ----------
     description, results : mapping
         What ``config.json`` and ``results.json`` hold; the second is empty while the run goes on.
-    checkpoint, file : Checkpoint, str
+    checkpoint : Checkpoint
         Where the parameters come from.
 
     Returns
@@ -118,10 +106,8 @@ def run_facts(
     """
     config, data = description["config"], description["data"]
     progress = checkpoint.progress
-    epoch = progress["best_epoch"] if file == "best.params" else progress["epoch"]
+    epoch = progress["best_epoch"]
     line = progress["history"][epoch - 1] if 0 < epoch <= len(progress["history"]) else {}
-    if file == "net.params" and config.get("ema") is not None:
-        line = {}  # what was validated is the average
     return {
         "model": config["model"],
         "options": Config.from_dict(config).model_options(),
@@ -133,22 +119,18 @@ def run_facts(
         "run": dict(results),
         "val_acc": line.get("val_acc"),
         "source": {
-            "checkpoint": f"{checkpoint.path.name}/{file}",
-            "sha256": sha256(checkpoint.files[file]),
+            "checkpoint": f"{checkpoint.path.name}/best.params",
+            "sha256": sha256(checkpoint.files["best.params"]),
         },
     }
 
 
-def _from_checkpoint(
-    checkpoint: Checkpoint, file: str, run: Path, ctx: Sequence[Any] | None
-) -> Trained:
-    description = read_config(run)
-    if file not in ("best.params", "net.params"):
-        raise InputError(f"{checkpoint.path / file} holds no net: choose best.params or net.params")
+def _from_checkpoint(checkpoint: Checkpoint, run: Path, ctx: Sequence[Any] | None) -> Trained:
+    description, file = read_config(run), "best.params"
     try:
         config, data = Config.from_dict(description["config"]), description["data"]
-        results = read_results(run, config.epochs, sha256(checkpoint.files["best.params"]))
-        facts = run_facts(description, results, checkpoint, file)
+        results = read_results(run, config.epochs, sha256(checkpoint.files[file]))
+        facts = run_facts(description, results, checkpoint)
         classes = tuple(str(name) for name in data["classes"])
         normaliser = Normaliser.from_dict(data)
     except InputError:
@@ -190,11 +172,11 @@ class InitialWeights:
         """
         parameters, arrays, source = named_parameters(net), self.arrays, self.facts["source"]
         fitting = [n for n, p in parameters.items() if n in arrays and arrays[n].shape == p.shape]
-        fit, mine, theirs = (
-            sum(not name.startswith(_CLASSIFIER) for name in names)
+        fit, *sizes = (
+            sum(not name.startswith("output.") for name in names)
             for names in (fitting, parameters, arrays)
         )
-        if 2 * fit <= min(mine, theirs):
+        if 2 * fit <= min(sizes):
             raise InputError(
                 f"{source} holds the weights of another net: {len(fitting)} of its {len(arrays)} "
                 "arrays fit this one in name and shape; choose its --model and options"
@@ -206,14 +188,9 @@ class InitialWeights:
             parameters[name].set_data(mx.nd.array(arrays[name], dtype=parameters[name].dtype))
         left, anew = ([n for n in names if n not in fitting] for names in (arrays, parameters))
         LOG.info(
-            "weights of %s: %d arrays taken, %d left%s, %d made anew%s",
-            *(source, len(fitting), len(left), _names(left), len(anew), _names(anew)),
+            "weights of %s: %d arrays taken, %d left, %d made anew (%s)",
+            *(source, len(fitting), len(left), len(anew), ", ".join(anew[:2]) or "none"),
         )
-
-
-def _names(names: list[str]) -> str:
-    more = ["…"] if len(names) > _SHOWN else []
-    return f" ({', '.join([*names[:_SHOWN], *more])})" if names else ""
 
 
 def open_weights(source: str, config: Config) -> InitialWeights:
@@ -236,7 +213,7 @@ def open_weights(source: str, config: Config) -> InitialWeights:
     path, normaliser = Path(source), None
     if not path.exists() and source in pretrained.gluoncv_names():
         path, normaliser = pretrained.gluoncv_file(source), pretrained.GLUONCV_NORMALISER
-    if not path.is_file() or (path.parent / "manifest.json").is_file():
+    if not path.is_file():
         trained = load_trained(source)
         facts = {"source": source, **trained.facts["source"]}
         return InitialWeights(get_parameters(trained.net), facts, trained.normaliser)

@@ -49,13 +49,8 @@ def start(
 ) -> dict[str, subprocess.Popen]:
     """Start a job's processes, each of which is this module with a ``DMLC_ROLE``.
 
-    Parameters
-    ----------
-    workers, servers : int
-    hosts : sequence of str
-        Machines, as ssh takes them, that get a process each in turn; if empty, this one gets all.
-    command : sequence of str
-        The workers' script and its arguments.
+    The hosts, as ssh takes them, get a process each in turn; where there are none, this machine
+    gets all. The command is the workers' script and its arguments.
 
     Returns
     -------
@@ -135,13 +130,7 @@ def supervise(processes: Mapping[str, subprocess.Popen]) -> int:
 
 
 def take_part(command: Sequence[str]) -> int:
-    """Be the process that ``DMLC_ROLE`` says, scheduler, server or worker; return its exit code.
-
-    Parameters
-    ----------
-    command : sequence of str
-        The workers' script and its arguments.
-    """
+    """Be the process that ``DMLC_ROLE`` says: a worker, which runs the command, or one for them."""
     threading.Thread(target=_listen, daemon=True).start()
     # MXNet would take the first interface's, whatever it leads to.
     os.environ["DMLC_NODE_HOST"] = address_towards(os.environ["DMLC_PS_ROOT_URI"])

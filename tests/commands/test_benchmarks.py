@@ -57,7 +57,7 @@ def test_output_that_nobody_reads_ends_it_quietly():
 
 def test_nothing_is_lost_under_torture(tmp_path):
     """A short, seeded part of `benchmarks/torture.py`; a few hundred rounds are run by hand."""
-    torture = Torture(tmp_path, seed=3, report=lambda line: None, epochs=2)
+    torture = Torture(tmp_path, seed=3, epochs=2)
     torture.hit("kill while writing")
     torture.hit("full disk", "truncated")
     torture.finish()

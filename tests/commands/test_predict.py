@@ -141,21 +141,6 @@ def test_a_plot_shows_any_name_of_a_file_with_as_many_bars_as_asked_for(
     assert [len(figure.axes[1].patches) for figure in drawn] == [3, 10]
 
 
-def test_kaggle_answer_has_every_image_in_order_of_its_number(onnx, tmp_path, capsys):
-    (tmp_path / "test").mkdir()
-    for number in (10, 2, 300):
-        make_image(tmp_path / "test" / f"{number}.png", (32, 30 + number))
-    answer = tmp_path / "submission.csv"
-    assert predict.main([onnx, str(tmp_path), "--kaggle", str(answer)]) == 0
-    assert "3 images" in capsys.readouterr().out
-    expected, classifier = "id,label\n", open_classifier(onnx)
-    for number in (2, 10, 300):
-        image = read_image(tmp_path / "test" / f"{number}.png")[None]
-        label = classifier.classes[int(classifier.probabilities(image).argmax())]
-        expected += f"{number},{label}\n"
-    assert answer.read_bytes().decode() == expected
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -164,9 +149,6 @@ def test_kaggle_answer_has_every_image_in_order_of_its_number(onnx, tmp_path, ca
         (["{onnx}", "{root}/broken.png"], "broken.png is not an image"),
         (["{onnx}", "{root}/0.png", "--top", "0"], "--top 0"),
         (["{onnx}", "{root}/0.png", "--plot", "{root}/no/x.png"], "cannot write"),
-        (["{onnx}", "{root}/0.png", "{root}/0.png", "--kaggle", "x.csv"], "takes one folder"),
-        (["{onnx}", "{root}", "--kaggle", "x.csv", "--json"], "neither --json nor --plot"),
-        (["{onnx}", "{root}", "--kaggle", "{root}/x.csv"], "test"),
         (["absent.onnx", "{root}/0.png"], "absent.onnx cannot be read"),
         (["absent", "{root}/0.png"], "absent is no run folder"),
         (["{root}/broken.onnx", "{root}/0.png"], "broken.onnx cannot be used"),

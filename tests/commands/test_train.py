@@ -13,7 +13,6 @@ from runtime import mx
 import numpy as np
 import pytest
 from mxnet import gluon
-from PIL import Image
 from tiny_train import tiny_shapes
 
 import train_cifar10
@@ -45,30 +44,24 @@ def finished(tmp_path_factory):
     return folder / "a", done.stdout.splitlines()
 
 
-def test_it_says_what_it_does_and_ends_with_the_error_and_the_folder(finished):
+def test_a_run_says_what_it_does_and_leaves_a_folder_with_the_net_that_validated_best(finished):
     folder, lines = finished
     assert lines[0].startswith("DenseNet-BC-16, k=16 on shapes: 77,898 parameters")
     assert any("epoch 1/2 step" in line and "images/s" in line for line in lines)
     assert any(line.startswith("epoch 2/2: training loss") for line in lines)
     assert lines[-2].startswith("test error: ")
     assert lines[-1] == f"run folder: {folder}"
+    assert lines[-2] in (folder / "train.log").read_text()
 
-
-def test_the_run_folder_is_complete_and_exports_the_net_that_validated_best(finished):
-    folder, lines = finished
     config = json.loads((folder / "config.json").read_text())
-    assert config["config"]["model"] == "densenet_bc40_k16"
     assert {"config", "data", "versions", "host", "git", "command", "parameters"} <= set(config)
-    assert set(config["host"]) == {"name", "system", "processor", "processors", "threads"}
     history = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in history] == [1, 2]
     best = max(history, key=lambda line: (line["val_acc"], -line["epoch"]))["epoch"]
     results = json.loads((folder / "results.json").read_text())
     assert results["best_epoch"] == find(folder).progress["best_epoch"] == best
     assert list((folder / "tensorboard").glob("events.out.tfevents.*"))
-    with Image.open(folder / "curves.png") as picture:
-        assert picture.width > 1000
-    assert lines[-2] in (folder / "train.log").read_text()
+    assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
 
     test = tiny_shapes("shapes").test
     export = str(folder / "export" / "model")
@@ -95,7 +88,6 @@ REFUSALS = [
     (["--dataset", "shape"], "did you mean shapes"),
     (["--dataset", "data/cifar10"], "did you mean cifar10"),  # nor does it make a folder for that
     (["--model", "densenet", "--depth", "41"], "41"),
-    (["--model", "resnet20", "--depth", "21"], "21"),
     (["--model", "resnet20", "--growth-rate", "12"], "growth_rate"),
     (["--accumulate", "3"], "into 3 equal parts"),
     (["--val-size", "160"], "validation"),
@@ -120,10 +112,10 @@ def test_what_cannot_work_is_refused_in_one_line(wrong, told, tmp_path, capsys, 
 
 def test_a_folder_with_a_run_in_it_is_left_alone(finished, capsys):
     folder, _ = finished
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     assert train_cifar10.main([*TINY, *SMALL, *flags(folder.parent, 2)]) == 2
     assert f"--resume {folder}" in capsys.readouterr().err
-    assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
 VARIANTS = [

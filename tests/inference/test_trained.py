@@ -34,8 +34,8 @@ def assert_taken(net, arrays):
 
 def test_a_checkpoint_of_a_run_is_a_source(finished_run):
     checkpoint = find(finished_run)
-    net, _ = taken(checkpoint.path / "net.params", model="resnet20_sd", depth=8)
-    assert_taken(net, checkpoint.arrays("net.params"))
+    net, _ = taken(checkpoint.path, model="resnet20_sd", depth=8)
+    assert_taken(net, checkpoint.arrays("best.params"))
 
 
 def test_a_net_with_more_to_it_takes_what_there_is(finished_run, caplog, monkeypatch):

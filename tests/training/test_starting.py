@@ -49,7 +49,7 @@ def test_ten_classes_become_three_of_ones_own(tmp_path, three_classes, monkeypat
     assert train_cifar10.main(flags) == 0
     folder = tmp_path / "run"
     assert json.loads((folder / "results.json").read_text())["test_acc_best"] > 0.9
-    told = "densenet_bc40_k16: {} arrays taken, 2 left (output.weight, output.bias), 2 made anew"
+    told = "densenet_bc40_k16: {} arrays taken, 2 left, 2 made anew (output.weight, output.bias)"
     source = load_trained("densenet_bc40_k16")
     given, best = named_parameters(source.net), find(folder).arrays("best.params")
     assert told.format(len(given) - 2) in (folder / "train.log").read_text()
