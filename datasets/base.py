@@ -13,7 +13,7 @@ from errors import InputError
 from utils import Normaliser
 
 IMAGE_SHAPE = (3, 32, 32)
-CHUNK = 10_000  # images processed at a time, where all at once would take too much memory
+_CHUNK = 10_000  # images processed at a time, where all at once would take too much memory
 
 
 @dataclass(frozen=True)
@@ -148,9 +148,9 @@ def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     the deviation 1, so that it normalises to 0.
     """
     counts = np.zeros((3, 256), np.int64)
-    for start in range(0, len(images), CHUNK):
+    for start in range(0, len(images), _CHUNK):
         for channel in range(3):
-            pixels = images[start : start + CHUNK, channel].ravel()
+            pixels = images[start : start + _CHUNK, channel].ravel()
             counts[channel] += np.bincount(pixels, minlength=256)
     values, total = np.arange(256), counts.sum(axis=1)
     mean = counts @ values / total

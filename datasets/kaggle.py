@@ -1,19 +1,17 @@
-"""The layout of Kaggle's CIFAR-10 competition: train/<id>.png, trainLabels.csv, test/<id>.png."""
+"""The layout of Kaggle's CIFAR-10 competition: train/<id>.png and trainLabels.csv."""
 
 from __future__ import annotations
 
 import csv
 import io
-import os
 from pathlib import Path
-from typing import Iterator
 
 import numpy as np
 
-from datasets.base import CHUNK, Dataset, Split, make_dataset, split_validation
+from datasets.base import Dataset, Split, make_dataset, split_validation
 from datasets.images import read_images
 from errors import InputError
-from utils import one_line, read_regular
+from utils import read_regular
 
 LABELS = "trainLabels.csv"  # a folder with it has this layout
 TEST_SHARE = 10  # one labelled image in so many is for testing
@@ -41,33 +39,6 @@ def load_kaggle(data_dir: Path) -> Dataset:
     labels = np.array([classes.index(name) for name in names.values()], np.int32)
     train, test, _ = split_validation(Split(images, labels), len(names) // TEST_SHARE, seed=0)
     return make_dataset("folder", train, test, classes, where=data_dir / LABELS)
-
-
-def unlabelled_images(data_dir: Path) -> Iterator[tuple[list[str], np.ndarray]]:
-    """Yield the images to be labelled (Kaggle has 300,000), 10,000 at a time.
-
-    Yields
-    ------
-    ids : list of str
-        The images' numbers, in their order.
-    images : numpy.ndarray
-        uint8, (N, 3, 32, 32).
-
-    Raises
-    ------
-    InputError
-        If there are none, or one cannot be read.
-    """
-    folder = data_dir / "test"
-    with one_line(f"{folder} cannot be read"):
-        stems = [name[: -len(".png")] for name in os.listdir(folder) if name.endswith(".png")]
-    ids = sorted((stem for stem in stems if stem.isdecimal() and stem.isascii()), key=int)
-    if not ids:
-        raise InputError(f"{folder} holds no images of the name <id>.png: not Kaggle's layout")
-    for start in range(0, len(ids), CHUNK):
-        some = ids[start : start + CHUNK]
-        what = f"images {start + 1} to {start + len(some)} of {len(ids)}"
-        yield some, read_images([folder / f"{number}.png" for number in some], what)
 
 
 def _read_labels(path: Path) -> dict[str, str]:
