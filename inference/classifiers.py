@@ -66,10 +66,6 @@ def open_classifier(source: str | Path, ctx: str = "cpu") -> Classifier:
     ctx : str
         Where MXNet computes: ``cpu``, ``gpu`` or ``auto``. onnxruntime computes on the CPU.
 
-    Returns
-    -------
-    Classifier
-
     Raises
     ------
     InputError

@@ -213,13 +213,12 @@ def log_epoch(line: dict[str, Any], epochs: int, pace: Pace) -> None:
         error = 100 * (1 - line["val_acc"])
         validation = f"validation loss {line['val_loss']:.4f}, error {error:.2f} %; "
     LOG.info(
-        "epoch %d/%d: training loss %.4f, error %.2f %%; %s%s at %.0f images/s, %s left",
+        "epoch %d/%d: training loss %.4f, error %.2f %%; %s%s, %s",
         line["epoch"],
         epochs,
         line["train_loss"],
         100 * (1 - line["train_acc"]),
         validation,
         duration(line["epoch_seconds"]),
-        line["images_per_second"],
-        duration(pace.seconds_left()),
+        pace,
     )

@@ -12,8 +12,6 @@ _FIRST = 5  # steps that build graphs and warm caches; the estimate starts after
 
 def duration(seconds: float) -> str:
     """Return a time in words: ``2 days 3 h``, ``1 h 05 min``, ``3 min``, ``40 s``."""
-    if seconds == float("inf"):
-        return "an unknown time"
     minutes = int(seconds // 60)
     if minutes >= 2 * 24 * 60:
         return f"{minutes // 1440} days {minutes % 1440 // 60} h"
@@ -55,20 +53,13 @@ class Pace:
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update(images)
 
-    def seconds_left(self) -> float:
-        """Time left of the whole run; infinite before anything is known."""
-        rate = self._rate()
-        return (self.total - self.done) / rate if rate else float("inf")
-
-    def _rate(self) -> float:
-        """Images per second since the first steps; pauses for validation count."""
-        return (self.done - self._start_done) / max(time.monotonic() - self._start, 1e-9)
-
     def __str__(self) -> str:
-        """Return the rate and the time left."""
-        if self.done == self._start_done:
+        """Return the rate since the first steps, in which validation counts, and the time left."""
+        seen = self.done - self._start_done
+        if not seen:
             return "starting"
-        return f"{self._rate():.0f} images/s, {duration(self.seconds_left())} left"
+        rate = seen / max(time.monotonic() - self._start, 1e-9)
+        return f"{rate:.0f} images/s, {duration((self.total - self.done) / rate)} left"
 
     def close(self) -> None:
         """Leave the bar as it is."""

@@ -14,9 +14,6 @@ from training.schedule import make_schedule
 from training.state import State
 from utils import LOG, Normaliser, sha256, to_json
 
-# What the last bits may depend on, beside the settings.
-_MACHINE = ("device", "processor", "threads", "mxnet")
-
 
 def identity(description: Mapping[str, Any]) -> str:
     """Return a digest of a run's settings, data, workers and devices, as ``config.json`` has them.
@@ -87,7 +84,7 @@ def _check_stopped_run(
     try:
         _check_same(stored, description)
         parts = [*stored.get("resumed", []), here]
-        differences, before = _differences(stored, *parts), stored["config"]["epochs"]
+        before = stored["config"]["epochs"]
         if run.config.init_from:  # its images are normalised as those of the source were
             run.data = replace(run.data, normaliser=Normaliser.from_dict(stored["data"]))
     except InputError:
@@ -109,22 +106,12 @@ def _check_stopped_run(
             "%d epochs instead of %d: the learning rate goes on at %g, it has come to %g",
             *(run.config.epochs, before, run.schedule(done), old(max(0, done - 1))),
         )
-    for name, was, is_ in differences:
-        LOG.warning("%s: %s instead of %s; the last bits may differ", name, is_, was)
     # `PLACE` holds for this part alone, so that the run keeps its identity.
     settings = {name: description["config"][name] for name in RESUMABLE}
     changed = {"config": {**stored["config"], **settings}, "resumed": parts}
     folder.write_json("config.json", {**stored, **changed})
     folder.remove_results()  # they are of the weights that the run goes on from
     return loaded
-
-
-def _differences(*parts: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Return what the last part of a run computes on otherwise than the one before it."""
-    was, is_ = ({**part, **part.get("host", {}), **part.get("versions", {})} for part in parts[-2:])
-    return [
-        (name, was[name], is_[name]) for name in _MACHINE if name in was and was[name] != is_[name]
-    ]
 
 
 def _check_same(stored: Mapping[str, Any], now: Mapping[str, Any]) -> None:

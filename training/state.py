@@ -37,10 +37,6 @@ class State:
         As `training.trainer.make_trainer` leaves them.
     average : gluon.Block, optional
         The net that holds the moving average.
-
-    Attributes
-    ----------
-    progress : Progress
     """
 
     def __init__(self, net: Any, trainer: Any, average: Any = None) -> None:
