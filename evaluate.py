@@ -1,7 +1,7 @@
 """Measure classifiers on a split of images: runs, checkpoints, exported symbols, ONNX files.
 
 python evaluate.py runs/NAME                           # errors on the test set
-python evaluate.py runs/NAME runs/OTHER --weighted     # each alone, and their ensemble
+python evaluate.py runs/NAME runs/OTHER --flip         # each alone, and their ensemble
 python evaluate.py model.onnx --dataset cifar10 --plot confusion.png --json
 """
 
@@ -28,8 +28,7 @@ def report(result: dict[str, Any]) -> str:
     lines = [f"{images:,} {result['split']} images of {result['dataset']}{mirrored}"]
     rows = [(f"{each['source']} ({each['model']})", each) for each in result["models"]]
     if result["ensemble"]:
-        weights = ", ".join(f"{weight:.3f}" for weight in result["ensemble"]["weights"])
-        rows.append((f"ensemble, weights {weights}", result["ensemble"]))
+        rows.append((f"ensemble of {len(rows)}", result["ensemble"]))
     for name, row in rows:
         lines += ["", name, f"  loss {row['loss']:.4f}"]
         for top in ("top1", "top5"):
@@ -60,9 +59,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--data-dir", help="where it is")
     parser.add_argument("--split", choices=("test", "val", "train"), default="test")
     parser.add_argument("--flip", action="store_true", help="average with mirror images")
-    parser.add_argument(
-        "--weighted", action="store_true", help="weight the ensemble by validation accuracy"
-    )
     parser.add_argument("--other-data", action="store_true", help="allow test images of other data")
     parser.add_argument("--plot", metavar="FILE", help="draw the confusion matrix")
     parser.add_argument("--json", action="store_true", help="print JSON, errors as fractions")

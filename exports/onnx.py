@@ -36,7 +36,7 @@ def export_onnx(
     normalise: bool = True,
     extra: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a net as an ONNX file whose metadata describe its input and its classes.
+    """Write a net as an ONNX file whose metadata describe its input and its classes; return it.
 
     Its input ``data`` is (N, 3, 32, 32) for any N, its output ``logits`` (N, classes). The metadata
     are those of ``model.json`` beside a symbol. Before the file replaces what is there,
@@ -46,11 +46,6 @@ def export_onnx(
     ----------
     net, path, classes, normaliser, normalise, extra
         As in `exports.symbol.export_symbol`; the net on the CPU, where onnxruntime computes.
-
-    Returns
-    -------
-    Path
-        The file.
 
     Raises
     ------

@@ -16,18 +16,9 @@ from inference.metrics import measure
 def choose_split(
     classifier: Classifier, source: str, data: Dataset, name: str, other_data: bool = False
 ) -> Split:
-    """Return the images to measure a classifier on, if its data and split are these.
+    """Return the images of a split to measure a classifier on, if its data and split are these.
 
-    Parameters
-    ----------
-    classifier : Classifier
-    source : str
-        Where it comes from, for messages.
-    data : Dataset
-    name : str
-        ``test``, ``val`` or ``train``.
-    other_data : bool
-        Whether to allow the test images of other data than it was trained on.
+    With `other_data` the test images of other data than it was trained on will do.
 
     Raises
     ------
@@ -68,7 +59,6 @@ def evaluate(
     data_dir: str | None = None,
     split: str = "test",
     flip: bool = False,
-    weighted: bool = False,
     other_data: bool = False,
     ctx: str = "cpu",
 ) -> dict[str, Any]:
@@ -84,8 +74,6 @@ def evaluate(
         ``test``, ``val`` or ``train``.
     flip : bool
         Average the probabilities of each image and its mirror image.
-    weighted : bool
-        Weight the ensemble's members by validation accuracy, never by the test set.
     other_data : bool
         See `choose_split`.
     ctx : str
@@ -95,7 +83,8 @@ def evaluate(
     -------
     dict
         ``dataset``, ``split``, ``flip``; ``models``, for each ``source``, ``model`` and what
-        `inference.metrics.measure` returns; ``ensemble``, the same with its ``weights``, or None.
+        `inference.metrics.measure` returns; ``ensemble``, the same of the mean of several models'
+        probabilities, or None.
 
     Raises
     ------
@@ -118,21 +107,14 @@ def evaluate(
     images, labels = splits[0].images, splits[0].labels
     if any(not np.array_equal(each.labels, labels) for each in splits[1:]):
         raise InputError(f"these were trained on different splits: {split} is not the same for all")
-    results, mixture = [], np.zeros((len(labels), len(data.classes)))
-    weights = np.ones(len(members))
-    for i, member in enumerate(members if weighted else ()):
-        accuracy = member.facts.get("val_acc")
-        if not isinstance(accuracy, float) or not 0 < accuracy <= 1:
-            raise InputError(f"{sources[i]} has no validation accuracy: leave out --weighted")
-        weights[i] = accuracy
-    weights /= weights.sum()
-    for member, source, weight in zip(members, sources, weights):
+    results, total = [], np.zeros((len(labels), len(data.classes)))
+    for member, source in zip(members, sources):
         probabilities = member.probabilities(images, flip)
-        mixture += weight * probabilities
+        total += probabilities
         result = measure(probabilities, labels, data.classes)
         results.append({"source": str(source), "model": member.facts.get("model"), **result})
     ensemble = None
     if len(members) > 1:
-        ensemble = {"weights": weights.tolist(), **measure(mixture, labels, data.classes)}
+        ensemble = measure(total / len(members), labels, data.classes)
     about = {"dataset": data.name, "split": split, "flip": flip}
     return {**about, "models": results, "ensemble": ensemble}

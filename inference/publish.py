@@ -42,7 +42,7 @@ more: the statistics to normalise by, the SHA-256 checked at loading, the run's 
 
 
 def publish(run: str | Path, note: str = "") -> dict[str, Any]:
-    """Add a run's best net to the pretrained ones, in place of what the model had.
+    """Put a run's best net in place of the model's pretrained one; return its row of the table.
 
     Parameters
     ----------
@@ -50,11 +50,6 @@ def publish(run: str | Path, note: str = "") -> dict[str, Any]:
         A finished run folder; its data is needed too, where it was.
     note : str
         What a reader of the table must know of the data.
-
-    Returns
-    -------
-    dict
-        The new row of the table.
 
     Raises
     ------

@@ -84,9 +84,7 @@ def load_trained(source: str | Path, ctx: Sequence[Any] | None = None) -> Traine
 
 
 def run_facts(
-    description: Mapping[str, Any],
-    results: Mapping[str, Any],
-    checkpoint: Checkpoint,
+    description: Mapping[str, Any], results: Mapping[str, Any], checkpoint: Checkpoint
 ) -> dict[str, Any]:
     """Return what an export says of the run that it comes from.
 
@@ -101,13 +99,9 @@ def run_facts(
     -------
     dict
         ``model`` and its ``options``; ``data`` with the fingerprints of data and split;
-        ``run``, the results; ``val_acc`` of these parameters or None; ``source``, the checkpoint's
-        name and the SHA-256 of its file.
+        ``run``, the results; ``source``, the checkpoint's name and the SHA-256 of its file.
     """
     config, data = description["config"], description["data"]
-    progress = checkpoint.progress
-    epoch = progress["best_epoch"]
-    line = progress["history"][epoch - 1] if 0 < epoch <= len(progress["history"]) else {}
     return {
         "model": config["model"],
         "options": Config.from_dict(config).model_options(),
@@ -117,7 +111,6 @@ def run_facts(
             "train_size": config.get("train_size", 0),
         },
         "run": dict(results),
-        "val_acc": line.get("val_acc"),
         "source": {
             "checkpoint": f"{checkpoint.path.name}/best.params",
             "sha256": sha256(checkpoint.files["best.params"]),

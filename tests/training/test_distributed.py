@@ -44,11 +44,6 @@ def finish(process):
     return process.returncode, output
 
 
-def load(path):
-    with np.load(path) as file:
-        return {name: file[name] for name in file.files}
-
-
 @pytest.fixture
 def hosts(tmp_path, monkeypatch):
     """Return flags for two hosts, which a stand-in for ssh reaches: it runs the command here."""
@@ -67,7 +62,7 @@ def test_two_workers_take_the_steps_of_one(cluster, hosts, tmp_path, monkeypatch
     code, output = finish(start("--workers", 2, *flags, "--", script, tmp_path, "dist_sync"))
     assert code == 0, output
     subprocess.run([sys.executable, str(script), str(tmp_path), "device"], check=True)
-    one, other, alone = (load(tmp_path / f"{name}.npz") for name in ("2-0", "2-1", "1-0"))
+    one, other, alone = (dict(np.load(tmp_path / f"{n}.npz")) for n in ("2-0", "2-1", "1-0"))
     threads = int(one.pop("threads")), int(other.pop("threads")), int(alone.pop("threads"))
     if cluster == "ssh":
         assert len((tmp_path / "ssh.log").read_text().splitlines()) == 3
@@ -182,19 +177,13 @@ def test_dropout_depends_on_seed_step_and_worker_and_nothing_before():
         ([], "nothing to start"),
         (["--", "nosuch.py"], "nothing to start"),
         (["--hosts", "nowhere", "--", "train_cifar10.py"], "--hosts nowhere: No such file"),
-        (["--hosts", "{empty}", "--", "train_cifar10.py"], "names no machine"),
-        (["--hosts", "{odd}", "--", "train_cifar10.py"], "cannot find no.such.machine"),
-        (["--hosts", "{hosts}", "--", "train_cifar10.py"], "cannot start ssh"),
-        (["--workers", "0", "--", "train_cifar10.py"], "must be at least 1"),
+        (["--hosts", os.devnull, "--", "train_cifar10.py"], "names no machine"),
+        (["--hosts", "{hosts}", "--", "train_cifar10.py"], "cannot find no.such.machine"),
         (["--servers", "0", "--", "train_cifar10.py"], "must be at least 1"),
     ],
 )
 def test_what_the_launcher_cannot_use_is_refused(flags, told, capsys, monkeypatch, tmp_path):
-    files = {"empty": "\n", "odd": "no.such.machine", "hosts": "127.0.0.1"}
-    paths = {name: tmp_path / name for name in files}
-    for name, path in paths.items():
-        path.write_text(files[name])
-    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "hosts").write_text("no.such.machine")
     monkeypatch.chdir(ROOT)
-    assert launch.main([flag.format(**paths) for flag in flags]) == 2
+    assert launch.main([flag.format(hosts=tmp_path / "hosts") for flag in flags]) == 2
     assert told in capsys.readouterr().err
