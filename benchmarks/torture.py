@@ -46,7 +46,6 @@ ALLOWED = {
     "interrupt": {130, -signal.SIGINT, 0},
     "full disk": {2, 0},
 }
-DAMAGES = ("truncated", "bit flipped", "missing")
 
 
 class LostError(AssertionError):
@@ -79,18 +78,18 @@ def result(run: Path) -> dict[str, bytes]:
     return {**find(run).files, "export": (run / "export" / "model-0000.params").read_bytes()}
 
 
-def damage(run: Path, kind: str, rng: random.Random) -> str:
-    """Spoil one file of the newest checkpoint; return its name."""
+def damage(run: Path, rng: random.Random) -> str:
+    """Cut, alter or remove one file of the newest checkpoint; return its name."""
     folder = max((run / "checkpoints").glob("epoch-*"))
     path = folder / rng.choice(sorted(file.name for file in folder.iterdir()))
     data = bytearray(path.read_bytes())
-    if kind == "missing":
+    place = rng.randrange(len(data))
+    kind = rng.choice(("cut", "altered", "removed"))
+    if kind == "removed":
         path.unlink()
-    elif kind == "truncated":
-        path.write_bytes(data[: rng.randrange(len(data))])
     else:
-        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-        path.write_bytes(data)
+        data[place] ^= 1 << rng.randrange(8)
+        path.write_bytes(data if kind == "altered" else data[:place])
     return f"{folder.name}/{path.name}"
 
 
@@ -128,14 +127,14 @@ class Torture:
             env={"OMP_NUM_THREADS": "1", **os.environ},
         )
 
-    def hit(self, fault: str, spoil: str = "") -> None:
+    def hit(self, fault: str, spoil: bool = False) -> None:
         """Hit the run once with a fault of `ALLOWED`, and raise a LostError if anything is lost.
 
-        First `spoil`, one of `DAMAGES`, befalls the newest checkpoint, if it is not the only one.
+        With `spoil` a file of the newest checkpoint is damaged first, if there is one before it.
         """
         spoilt = ""
         if spoil and len(list((self.run / "checkpoints").glob("epoch-*"))) > 1:
-            spoilt = damage(self.run, spoil, self.rng)
+            spoilt = damage(self.run, self.rng)
         before, process = place(self.run), self._start()
         if fault == "full disk":
             most = self.rng.randrange(2_000, 200_000)  # bytes in a file
@@ -153,7 +152,7 @@ class Torture:
         check(named, f"{spoilt} was damaged and not named:\n{output}")
         check(after >= before, f"{fault}: went back from {before} to {after}:\n{output}")
         check(found == self.expected[: len(found)], f"{fault}: other metrics:\n{output}")
-        damaged = f" with {spoilt} {spoil}" if spoilt else ""
+        damaged = f" after damage to {spoilt}" if spoilt else ""
         print(f"{fault}{damaged}: exit code {code}, {after}", flush=True)
         if code == 0:
             self.compare()
@@ -205,8 +204,7 @@ def main() -> None:
     torture = Torture(arguments.work, arguments.seed)
     for number in range(arguments.rounds):
         print(f"round {number + 1}/{arguments.rounds}: ", end="")
-        spoil = torture.rng.choice(DAMAGES) if torture.rng.random() < 0.4 else ""
-        torture.hit(torture.rng.choice(list(ALLOWED)), spoil)
+        torture.hit(torture.rng.choice(list(ALLOWED)), spoil=torture.rng.random() < 0.4)
     torture.finish()
     print(f"{torture.finished} runs finished, every one equal to the bit")
 

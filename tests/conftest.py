@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -37,10 +38,18 @@ def tiny_images():
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory):
     """Return the folder of a run on a few images, exported as a symbol and as ONNX."""
-    from exported import train_run
+    from tiny_train import VALIDATION, tiny_shapes
 
     import export
+    from records.config import make_config
+    from training import run
+    from training.train import train
 
-    folder = train_run(tmp_path_factory.mktemp("runs"), "first")
-    assert export.main([str(folder), "--format", "onnx"]) == 0
-    return folder
+    chosen = {"model": "resnet20_sd", "epochs": 2, "batch_size": 40, "lr": 0.05}
+    place = {"run_dir": str(tmp_path_factory.mktemp("runs")), "name": "first"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "get_dataset", tiny_shapes)
+        config = make_config(dataset="shapes", val_size=VALIDATION, **chosen, **place)
+        folder = train(config)["run_dir"]
+    assert export.main([folder, "--format", "onnx"]) == 0
+    return Path(folder)

@@ -15,7 +15,7 @@ import train_cifar10
 from datasets import Dataset, get_dataset
 from training import run
 
-TRAIN, TEST = 160, 40
+TRAIN, VALIDATION, TEST = 160, 40, 40
 
 
 def tiny_shapes(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:

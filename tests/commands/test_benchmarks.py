@@ -59,7 +59,7 @@ def test_nothing_is_lost_under_torture(tmp_path):
     """A short, seeded part of `benchmarks/torture.py`; a few hundred rounds are run by hand."""
     torture = Torture(tmp_path, seed=3, epochs=2)
     torture.hit("kill while writing")
-    torture.hit("full disk", "truncated")
+    torture.hit("full disk", spoil=True)
     torture.finish()
     assert torture.finished >= 1
 

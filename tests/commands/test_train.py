@@ -95,6 +95,11 @@ REFUSALS = [
     (["--run-dir", "/dev/null"], "cannot write /dev/null"),
     (["--resume", "nowhere"], "nowhere/config.json cannot be read"),
     (["--kvstore", "dist_sync"], "training.launch"),
+    (["--freeze", "all"], "--freeze all: choose features or a number of groups"),
+    (
+        ["--model", "resnet20", "--freeze", "4"],
+        "the net has 3 groups, and with more frozen nothing",
+    ),
     (["--nonsense"], "--nonsense"),
 ]
 

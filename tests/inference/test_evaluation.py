@@ -6,9 +6,9 @@ import dataclasses
 import json
 import shutil
 
-import exported
 import numpy as np
 import pytest
+from tiny_train import TEST, VALIDATION, tiny_shapes
 
 import datasets
 import evaluate as command
@@ -21,7 +21,7 @@ from inference.metrics import cross_entropy, measure
 @pytest.fixture
 def data(monkeypatch):
     """Make `evaluate` find the few images that the run was trained on."""
-    small = exported.small_data()
+    small = tiny_shapes("shapes")
     monkeypatch.setattr(datasets, "get_dataset", lambda *_: small)
     return small
 
@@ -35,14 +35,14 @@ def test_every_form_of_a_run_has_the_errors_of_the_run(finished_run, data, form)
     assert model["images"] == len(data.test)
     assert model["top1_error"] == pytest.approx(1 - results["test_acc_best"])
     assert model["loss"] == pytest.approx(results["test_loss_best"], rel=1e-4)
-    assert model["model"] == exported.MODEL
+    assert model["model"] == "resnet20_sd"
     assert result["ensemble"] is None
 
 
 def test_validation_images_are_those_of_the_run(finished_run, data):
     (model,) = evaluate([str(finished_run)], split="val")["models"]
     results = json.loads((finished_run / "results.json").read_text())
-    assert model["images"] == exported.VALIDATION
+    assert model["images"] == VALIDATION
     assert model["top1_error"] == pytest.approx(1 - results["val_acc_best"])
 
 
@@ -84,14 +84,16 @@ def test_images_it_may_have_been_trained_on_are_refused(
         evaluate([str(folder), str(finished_run)], **options)
 
 
-def test_test_images_of_other_data_are_found_and_measured_when_told(finished_run, monkeypatch):
+def test_test_images_of_other_data_are_found_and_measured_when_told(
+    finished_run, data, monkeypatch
+):
     opened = dataclasses.replace(open_classifier(finished_run), data_dir="photos")
-    other, asked = exported.small_data(OTHER), []
+    other, asked = dataclasses.replace(data, fingerprint=OTHER), []
     monkeypatch.setattr("inference.evaluation.open_classifier", lambda *_: opened)
     monkeypatch.setattr(datasets, "get_dataset", lambda *given: asked.append(given) or other)
     for dataset in (None, "cifar10"):
         (model,) = evaluate(["it"], dataset, other_data=True)["models"]
-        assert model["images"] == exported.TEST
+        assert model["images"] == TEST
     assert asked == [("shapes", "photos"), ("cifar10", None)]
 
 
@@ -108,7 +110,7 @@ def test_json_and_picture_from_the_command_line(finished_run, data, tmp_path, ca
     run = str(finished_run)
     assert command.main([run, "--json", "--plot", str(picture)]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert np.sum(result["models"][0]["confusion"]) == exported.TEST
+    assert np.sum(result["models"][0]["confusion"]) == TEST
     assert 0 <= result["models"][0]["top1_error_interval"][0] < result["models"][0]["top1_error"]
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert command.main([run, "--flip"]) == 0

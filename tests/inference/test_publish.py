@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 
 from runtime import mx
 
-import exported
 import numpy as np
 import pytest
+from tiny_train import TEST, tiny_shapes
 
 import datasets
 import models
@@ -29,15 +30,8 @@ def table(tmp_path, monkeypatch):
     """Keep what is published out of the repository; return the folder."""
     (tmp_path / "table.json").write_text("[]")
     monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
-    monkeypatch.setattr(datasets, "get_dataset", lambda *_: exported.small_data())
+    monkeypatch.setattr(datasets, "get_dataset", tiny_shapes)
     return tmp_path
-
-
-@pytest.fixture(scope="session")
-def plain_run(tmp_path_factory):
-    """Return a run of a model as the registry has it."""
-    folder = tmp_path_factory.mktemp("runs")
-    return exported.train_run(folder, "plain", depth=None, epochs=1, batch_size=60)
 
 
 def content(folder):
@@ -62,22 +56,22 @@ def test_kept_weights_are_those_of_the_table_and_reach_what_it_says(row):
     assert (pretrained.FOLDER / "README.md").read_text() == describe(ROWS)
 
 
-def test_published_run_is_rounded_measured_and_loaded_by_name(table, plain_run, capsys):
-    assert main([str(plain_run), "--note", "a camera |\nor two"]) == 0
+def test_published_run_is_rounded_measured_and_loaded_by_name(table, finished_run, capsys):
+    assert main([str(finished_run), "--note", "a camera |\nor two"]) == 0
     assert "error" in capsys.readouterr().out
     (row,) = pretrained.read_table()
     assert row["model"] == "resnet20_sd"
-    assert row["test"]["images"] == exported.TEST
+    assert row["test"]["images"] == TEST
     assert r"| shapes, a camera \| or two |" in (table / "README.md").read_text()
     saved = read_params((table / row["file"]).read_bytes(), "file")
     assert {value.dtype for value in saved.values()} == {np.dtype("float16")}
     net = models.get_model("resnet20_sd", pretrained=True)
     assert net.output.weight.data().dtype == np.float32
-    classifier, test = open_classifier("resnet20_sd"), exported.small_data().test
-    assert classifier.classes == exported.small_data().classes
-    wrong = (classifier.probabilities(test.images).argmax(axis=1) != test.labels).mean()
+    classifier, data = open_classifier("resnet20_sd"), tiny_shapes("shapes")
+    assert classifier.classes == data.classes
+    wrong = (classifier.probabilities(data.test.images).argmax(axis=1) != data.test.labels).mean()
     assert wrong == pytest.approx(row["test"]["top1_error"])
-    publish(plain_run)
+    publish(finished_run)
     assert len(pretrained.read_table()) == 1
 
 
@@ -102,8 +96,8 @@ def test_models_with_weights_are_listed():
     assert found == [name for name in names if name.startswith("densenet")]
 
 
-def test_weights_that_are_damaged_or_not_there_are_refused(table, plain_run):
-    path = table / publish(plain_run)["file"]
+def test_weights_that_are_damaged_or_not_there_are_refused(table, finished_run):
+    path = table / publish(finished_run)["file"]
     with pytest.raises(InputError, match="no pretrained weights of 'resnet20': did you mean resn"):
         models.get_model("resnet20", pretrained=True)
     path.write_bytes(path.read_bytes()[:-1] + b"x")
@@ -125,7 +119,8 @@ def with_an_option(run, patch):
 
 
 def on_other_data(run, patch):
-    patch.setattr(datasets, "get_dataset", lambda *_: exported.small_data("b" * 64))
+    other = dataclasses.replace(tiny_shapes("shapes"), fingerprint="b" * 64)
+    patch.setattr(datasets, "get_dataset", lambda *_: other)
 
 
 def with_large_weights(run, patch):
@@ -143,9 +138,9 @@ def with_large_weights(run, patch):
     ],
 )
 def test_a_run_that_cannot_be_kept_is_refused_and_what_was_kept_stays(
-    table, plain_run, tmp_path_factory, monkeypatch, capsys, change, words
+    table, finished_run, tmp_path_factory, monkeypatch, capsys, change, words
 ):
-    run = shutil.copytree(plain_run, tmp_path_factory.mktemp("run") / "run")
+    run = shutil.copytree(finished_run, tmp_path_factory.mktemp("run") / "run")
     before = content(table)
     change(run, monkeypatch)
     assert main([str(run)]) == 2

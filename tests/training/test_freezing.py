@@ -12,8 +12,6 @@ from test_steps import NORMALISER, batch
 
 import compiler
 import models
-import train_cifar10
-from errors import InputError
 from records.config import make_config
 from training.distributed import Workers
 from training.freezing import freeze
@@ -55,11 +53,3 @@ def test_a_group_is_a_dense_block_with_its_transition_or_the_blocks_of_one_size(
     assert kinds == ["Conv2D", "DenseBlock", "Transition"]
     assert models.group_ends(models.get_model("resnet20")) == [5, 8, 11]
     assert models.group_ends(models.get_model("cifar_resnet20_v1")) == [3, 4, 5]
-
-
-def test_what_leaves_nothing_to_train_is_refused(capsys):
-    net = models.get_model("resnet20", depth=8)
-    with pytest.raises(InputError, match="the net has 3 groups, and with more frozen nothing"):
-        freeze(net, "4")
-    assert train_cifar10.main(["--freeze", "all"]) == 2
-    assert "--freeze all: choose features or a number of groups" in capsys.readouterr().err

@@ -81,11 +81,16 @@ def test_mixed_precision_resumes_to_the_bit(tmp_path, monkeypatch):
         resume(tmp_path / "run")
 
 
-def test_the_history_of_a_killed_run_catches_up(folder, undisturbed):
+def test_a_killed_run_catches_up_and_a_damaged_checkpoint_costs_an_epoch_and_no_more(
+    folder, undisturbed, capsys
+):
     (folder / "metrics.jsonl").write_text('{"half a line')
     (folder / "metrics.csv").unlink()  # killed between the two, in a run's first epoch
     shutil.rmtree(folder / "export")
+    newest = max((folder / "checkpoints").iterdir())
+    (newest / "net.params").write_bytes(b"nonsense")
     resume(folder)
+    assert f"checkpoint {newest.name} is passed over" in capsys.readouterr().out
     assert_same(folder, undisturbed)
 
 
@@ -206,14 +211,6 @@ def test_a_config_that_was_edited_is_refused(folder, old, new, told):
     (folder / "config.json").write_text(text.replace(old, new))
     with pytest.raises(InputError, match=told):
         resume(folder)
-
-
-def test_a_damaged_newest_checkpoint_costs_an_epoch_and_no_more(folder, undisturbed, capsys):
-    newest = max((folder / "checkpoints").iterdir())
-    (newest / "net.params").write_bytes(b"nonsense")
-    resume(folder)
-    assert f"checkpoint {newest.name} is passed over" in capsys.readouterr().out
-    assert_same(folder, undisturbed)
 
 
 @pytest.mark.parametrize(
