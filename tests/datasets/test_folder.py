@@ -10,7 +10,6 @@ import pytest
 from image_files import make_folder, save
 
 import datasets
-from datasets import kaggle
 from errors import InputError
 
 
@@ -80,11 +79,10 @@ NAMES = ("bird", "cat", "ship")
 
 @pytest.fixture
 def kaggles(tmp_path):
-    """Kaggle's layout: sixty labelled images whose red is their number, and twelve without."""
-    for split, count in (("train", COUNT), ("test", 12)):
-        for number in range(1, count + 1):
-            image = np.full((32, 32, 3), (number, 0, 7), np.uint8)
-            save(tmp_path / split / f"{number}.png", image)
+    """Kaggle's layout: sixty labelled images whose red is their number."""
+    for number in range(1, COUNT + 1):
+        image = np.full((32, 32, 3), (number, 0, 7), np.uint8)
+        save(tmp_path / "train" / f"{number}.png", image)
     lines = [f"{number},{NAMES[number % 3]}" for number in range(1, COUNT + 1)]
     # As Windows saves it.
     table = "\r\n".join(["\N{BYTE ORDER MARK}id,label", *lines, ""])
@@ -102,15 +100,6 @@ def test_a_tenth_of_every_class_is_the_test_split(kaggles):
         numbers += split.images[:, 0, 0, 0].tolist()
         assert (split.images[:, 0, 0, 0] % 3 == split.labels).all()
     assert sorted(numbers) == list(range(1, COUNT + 1))
-
-
-def test_unlabelled_images_come_in_the_order_of_their_numbers(kaggles, monkeypatch):
-    monkeypatch.setattr(kaggle, "CHUNK", 5)
-    (kaggles / "test" / "7.png").rename(kaggles / "test" / "007.png")
-    (one, other, last) = kaggle.unlabelled_images(kaggles)
-    assert [*one[0], *other[0], *last[0]] == [*"123456", "007", "8", "9", "10", "11", "12"]
-    for ids, images in (one, other, last):
-        assert images[:, 0, 3, 3].tolist() == list(map(int, ids))
 
 
 END, WRONG = r"\Z", "line 62: not a new number and its label"
@@ -138,13 +127,3 @@ def test_a_table_that_makes_no_sense_is_refused(old, new, match, kaggles):
     path = kaggles / "trainLabels.csv"
     path.write_bytes(re.sub(old, new, path.read_bytes().decode()).encode())
     refused(kaggles, match)
-
-
-def test_unlabelled_images_that_are_not_there_or_broken_are_refused(kaggles):
-    (kaggles / "test" / "7.png").write_bytes(b"")
-    with pytest.raises(InputError, match=r"test/7\.png"):
-        list(kaggle.unlabelled_images(kaggles))
-    for path in (kaggles / "test").iterdir():
-        path.rename(path.with_suffix(".jpg"))
-    with pytest.raises(InputError, match=r"no images of the name <id>\.png"):
-        list(kaggle.unlabelled_images(kaggles))
