@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -122,19 +121,6 @@ def test_nothing_outlives_a_launcher_that_is_killed(tmp_path):
     wait_for(lambda: newest(tmp_path / "run" / "checkpoints", pytest.fail), job)
     job.kill()
     finish(job)  # its output ends when nobody is left who could write to it
-
-
-def test_a_job_goes_on_where_only_validation_is_left_of_an_epoch(tmp_path):
-    flags = ["--epochs", 1, "--run-dir", tmp_path, "--name", "run", "--checkpoint-minutes", 1e-9]
-    assert finish(start("--", *TRAIN, *flags))[0] == 0
-    end = tmp_path / "run" / "checkpoints" / "epoch-00001-step-000000"
-    once = (end / "net.params").read_bytes()
-    shutil.rmtree(end)
-
-    code, output = finish(start("--", TRAIN[0], "--resume", tmp_path / "run"))
-    assert code == 0, output
-    assert "from epoch-00000-step-000008" in output
-    assert (end / "net.params").read_bytes() == once
 
 
 def test_a_job_that_cannot_start_says_why(tmp_path):
