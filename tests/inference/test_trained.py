@@ -32,16 +32,10 @@ def assert_taken(net, arrays):
         np.testing.assert_array_equal(value, arrays[name], name)
 
 
-def test_a_checkpoint_of_a_run_is_a_source(finished_run):
-    checkpoint = find(finished_run)
-    net, _ = taken(checkpoint.path, model="resnet20_sd")
-    assert_taken(net, checkpoint.arrays("best.params"))
-
-
 def test_a_net_with_more_to_it_takes_what_there_is(finished_run, caplog, monkeypatch):
     monkeypatch.setattr(LOG, "propagate", True)
     with caplog.at_level("INFO", "train"):
-        taken(finished_run, model="se_resnet20")
+        taken(find(finished_run).path, model="se_resnet20")
     assert "97 arrays taken, 0 left, 36 made anew (features.2.branch.4." in caplog.text
 
 
