@@ -27,14 +27,12 @@ import argparse
 import itertools
 import json
 import os
-import platform
 import resource
 import signal
 import statistics
 import subprocess
 import sys
 import time
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
@@ -60,7 +58,6 @@ FAMILIES = {
     "densenet": {"depth", "growth_rate", "bottleneck", "compression"},
 }
 HEADER = ("net", "batch", "form", "images/s", "GFLOP/s", "peak MB", "× the rival")
-PACKAGES = ("mxnet", "torch", "onnxruntime", "numpy")
 
 
 class Task(NamedTuple):
@@ -326,16 +323,6 @@ def cores() -> int:
     return physical_cores()
 
 
-def describe_machine() -> str:
-    """Return processor, threads, system and versions in one line."""
-    from runtime import processor_name
-
-    installed = {each.metadata["Name"]: each.version for each in metadata.distributions()}
-    versions = [f"Python {platform.python_version()}"]
-    versions += [f"{name} {installed[name]}" for name in PACKAGES if name in installed]
-    return f"{processor_name()}, {cores()} threads, {platform.system()}; {', '.join(versions)}"
-
-
 def positive(text: str) -> int:
     """Read a whole number from 1 on."""
     if int(text) < 1:
@@ -365,6 +352,9 @@ def main(argv: list[str] | None = None) -> None:
         serve(prepare(arguments.contender, tasks[0]), warm_up)
         return
 
+    from runtime import processor_name
+
+    import compiler
     import models
 
     for net in arguments.nets:
@@ -372,13 +362,10 @@ def main(argv: list[str] | None = None) -> None:
     for form in arguments.forms or ():
         if form.split(" without ")[0] not in FORMS:
             raise InputError(f"unknown form {form}: choose from {', '.join(FORMS)}")
-
-    import compiler
-
     if arguments.amp and not compiler.has_bfloat16():
         raise InputError("this processor has no AVX512-BF16: leave --amp out")
     forms = [arguments.forms or default_forms(task) for task in tasks]
-    print(f"{describe_machine()}; {arguments.rounds} rounds", flush=True)
+    print(f"{processor_name()}, {cores()} threads, {arguments.rounds} rounds", flush=True)
     for task, chosen in zip(tasks, forms):
         steps = arguments.steps or max(2, 64 // task.batch)
         print(table(HEADER, race(task, chosen, arguments.rounds, steps)), flush=True)

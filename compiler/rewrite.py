@@ -174,12 +174,11 @@ class Rewriter:
         """Return the parts of a parameter, along an axis, that belong to each of some images."""
         if len(images) == 1:
             return [parameter]
-        ends = itertools.accumulate(sum(image.parts) for image in images)
-        options = {"axis": axis, "squeeze_axis": False, "sections": 0}
-        first = self.add(
-            "_split_v2", parameter, indices=(0, *ends)[:-1], outputs=len(images), **options
-        )
-        return first.node.outputs
+        starts = (0, *itertools.accumulate(sum(image.parts) for image in images))[:-1]
+        options = {"axis": axis, "squeeze_axis": False, "sections": 0, "outputs": len(images)}
+        # A split writes its gradient even where it should add it (grad_req "add"); a copy adds it.
+        copy = self.add("_copy", parameter)
+        return self.add("_split_v2", copy, indices=starts, **options).node.outputs
 
 
 def _always_learnt(plain):

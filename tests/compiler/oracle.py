@@ -25,7 +25,7 @@ compiler = importlib.import_module(os.environ.get("COMPILER", "compiler"))
 TOLERANCE = 1e-3
 
 
-def observe(make, seed, dtype="float32", form=None, batch=5):
+def observe(make, seed, dtype="float32", form=None, batch=5, adding=False):
     """Train a net for one step; return all that can be seen of it, by name, in float64.
 
     Parameters
@@ -39,6 +39,8 @@ def observe(make, seed, dtype="float32", form=None, batch=5):
     form : callable, optional
         Changes the net before it runs, as `compiler.hybridize` does.
     batch : int
+    adding : bool
+        Whether gradients add up over two passes, after two passes that nothing is learnt from.
     """
     net = make()
     net.initialize(mx.init.Xavier())
@@ -60,14 +62,13 @@ def observe(make, seed, dtype="float32", form=None, batch=5):
     weights = mx.nd.array(rng.randn(batch, 7).astype(np.float32), dtype=dtype)
     for array in x:
         array.attach_grad()
-    if seed % 2:
+    if adding:
         for parameter in net.collect_params().values():
             parameter.grad_req = "null" if parameter.grad_req == "null" else "add"
-    if seed % 3 == 1:  # passes that nothing is learnt from leave statistics as they are
-        with autograd.record():
+        with autograd.record():  # leaves statistics as they are
             net(*[array * 2 for array in x])
         net(*[array[:1] for array in x])
-    for _ in range(1 + seed % 2):
+    for _ in range(1 + adding):
         with autograd.record():
             outputs = net(*x)
             outputs = outputs if isinstance(outputs, list) else [outputs]
@@ -103,9 +104,12 @@ def faults(found, expected, tolerance=TOLERANCE):
 
 def check(make, form):
     """Return what is wrong with a form of a net under each of four seeds of weights and images."""
-    wrong = {}
-    for seed in range(4):
-        wrong = faults(observe(make, seed, form=form), observe(make, seed, "float64"))
-        if not wrong:
-            return {}
-    return wrong
+    for adding in (False, True):
+        for seed in range(4):
+            expected = observe(make, seed, "float64", adding=adding)
+            wrong = faults(observe(make, seed, form=form, adding=adding), expected)
+            if not wrong:
+                break
+        else:
+            return wrong
+    return {}

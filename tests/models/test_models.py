@@ -85,18 +85,6 @@ def test_gluons_export_of_a_compiled_net_writes_the_plain_graph(name, options, t
     assert exported == expected
 
 
-@pytest.mark.parametrize(("name", "options"), [s for s in SMALL if s[0] in REGISTRY])
-def test_a_cast_to_float16_leaves_batchnorm_in_float32(name, options):
-    # By types alone: MXNet multiplies no float16 matrices on a CPU.
-    net = build(name, **options)
-    net.cast("float16")
-    symbol = net(mx.sym.var("data"))
-    arguments, outputs, statistics = symbol.infer_type(data="float16")
-    assert (outputs, set(statistics)) == ([np.float16], {np.float32})
-    for parameter, dtype in zip(symbol.list_arguments(), arguments):
-        assert (dtype == np.float32) == parameter.endswith(("gamma", "beta")), parameter
-
-
 def test_initial_weights_follow_the_papers_and_the_seed():
     net, again = build("densenet_bc40_k16"), build("densenet_bc40_k16")
     weights = net.features[1].layers[3].expand[1].weight.data().asnumpy()
