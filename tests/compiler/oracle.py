@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-try:
-    from runtime import mx
-except ImportError:  # a project that has taken the compiler alone
-    import mxnet as mx
+from runtime import mx
 
 import numpy as np
 from mxnet import autograd
-
-compiler = importlib.import_module(os.environ.get("COMPILER", "compiler"))
 
 # Float32 rounds to 1e-5 here. Where a ReLU's input is within that of zero it may fall on either
 # side, so gradients are compared under several seeds of images, and the best counts: a wrong

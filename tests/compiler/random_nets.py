@@ -1,14 +1,6 @@
-"""Small random nets.
-
-python tests/compiler/random_nets.py 0 300      # seeds; prints each net that is compiled wrong
-"""
+"""Small random nets."""
 
 from __future__ import annotations
-
-import argparse
-
-# Before MXNet, which it prepares this process for.
-from oracle import check, compiler  # isort: skip
 
 import numpy as np
 from mxnet.gluon import nn, rnn
@@ -205,25 +197,3 @@ class RandomNet(nn.HybridBlock):
             return F.broadcast_mul(x, F.reshape(numbers, shape=(1, -1, 1, 1)))
 
         return width, layer
-
-
-def main():
-    """Check the nets of a range of seeds."""
-    parser = argparse.ArgumentParser(description="Check random nets, compiled, by their seeds.")
-    parser.add_argument("first", type=int)
-    parser.add_argument("end", type=int, help="the first that is not checked")
-    arguments = parser.parse_args()
-    seeds = range(arguments.first, arguments.end)
-    bad = 0
-    for seed in seeds:
-        wrong = check(lambda s=seed: RandomNet(s), compiler.hybridize)
-        if wrong:
-            bad += 1
-            name, size = max(wrong.items(), key=lambda item: item[1])
-            kinds = RandomNet(seed).kinds
-            print(f"{seed}: {len(wrong)} wrong, {name} by {size:.2g}: {kinds}", flush=True)
-    print(f"{bad} of {len(seeds)} nets wrong")
-
-
-if __name__ == "__main__":
-    main()

@@ -6,12 +6,14 @@ import re
 import threading
 import warnings
 
-from oracle import compiler, mx  # isort: skip
+from runtime import mx
 
 import numpy as np
 import pytest
 from mxnet import autograd
 from mxnet.gluon import nn
+
+import compiler
 
 
 class Net(nn.HybridBlock):
