@@ -113,18 +113,9 @@ class ResNet(nn.Module):
 
 
 def prepare(family, options, layout, batch, inference, amp):
-    """Return a step of a net of a family, ``resnet`` or ``densenet``, at PyTorch's best.
+    """Return a step of training or inference of a net at PyTorch's best.
 
-    Parameters
-    ----------
-    family : str
-    options : dict
-        The constructor's.
-    layout : str
-        Holds ``channels_last``, ``compiled``, or neither.
-    batch : int
-    inference, amp : bool
-        Instead of training; in bfloat16.
+    `family` is ``resnet`` or ``densenet``; `layout` may hold ``channels_last`` or ``compiled``.
     """
     torch.manual_seed(0)
     form = torch.channels_last if "channels_last" in layout else torch.contiguous_format

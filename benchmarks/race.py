@@ -13,8 +13,7 @@ counts in the memory. PyTorch runs at its best: ReLUs and additions in place, fu
 allocator that keeps its pages, in both layouts; in inference frozen, with BatchNorms folded. The
 form ``PyTorch compiled`` is torch.compile's. Plain Gluon is the same net by Gluon's `hybridize` and
 with the threads that MXNet takes by itself: half of the processors. With --amp our nets compute in
-bfloat16, and PyTorch's under torch.autocast. GFLOP/s count two operations for each multiply-add,
-three forward passes a step.
+bfloat16, and PyTorch's under torch.autocast.
 
 Each contender has a process of its own, which is this script with ``--contender``. Rounds alternate
 between them: a machine whose speed drifts treats all alike. Who does not have the turn is stopped,
@@ -57,7 +56,7 @@ FAMILIES = {
     "resnet": {"depth"},
     "densenet": {"depth", "growth_rate", "bottleneck", "compression"},
 }
-HEADER = ("net", "batch", "form", "images/s", "GFLOP/s", "peak MB", "× the rival")
+HEADER = ("net", "batch", "form", "images/s", "peak MB", "× the rival")
 
 
 class Task(NamedTuple):
@@ -277,8 +276,6 @@ class Contender:
 
 def race(task: Task, forms: list[str], rounds: int, steps: int) -> list[list[Any]]:
     """Measure forms in turn; return a row for each. The rival is the best of PyTorch's."""
-    import models
-
     half = max(1, len(os.sched_getaffinity(0)) // 2)  # of the processors: MXNet's own choice
     environments = {
         **dict.fromkeys(LAYOUTS, KEEP_PAGES),
@@ -296,16 +293,14 @@ def race(task: Task, forms: list[str], rounds: int, steps: int) -> list[list[Any
         contender.end()
     rivals = [form for form in forms if form in LAYOUTS] or forms[-1:]
     rival = results[min(rivals, key=lambda form: results[form].median)]
-    work = (1 if task.inference else 3) * 2e-9 * task.batch
-    work *= models.count_multiply_accumulates(models.get_model(task.net))
     rows: list[list[Any]] = []
     for form, result in results.items():
-        cells: list[Any] = [result.fault[:40], "", "", ""]
+        cells: list[Any] = [result.fault[:40], "", ""]
         if not result.fault:
             ratios = [b / a for a, b in zip(result.seconds, rival.seconds)]
             speed = median_and_range([task.batch / seconds for seconds in result.seconds])
-            cells = [speed, f"{work / result.median:.0f}", round(result.peak_mb)]
-            cells.append(median_and_range(ratios, 2) if ratios else "")
+            ratio = median_and_range(ratios, 2) if ratios else ""
+            cells = [speed, round(result.peak_mb), ratio]
         rows.append([task.net, task.batch, form, *cells])
     return rows
 

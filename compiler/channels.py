@@ -27,17 +27,9 @@ def padded(*widths):
 
 
 def pad(graph, x, parts, target, axis=0):
-    """Put zeros behind each part of an axis: sum(parts) → padded(parts).
+    """Put zeros behind each part of an axis, 0 or 1: sum(parts) → padded(parts).
 
-    Parameters
-    ----------
-    graph : Graph
-    x : Value
-    parts : sequence of int
-    target : tuple of int
-        The result's shape, as MXNet's ``reshape`` takes it.
-    axis : int
-        0, or 1.
+    The result has the shape `target`, as MXNet's ``reshape`` takes it.
     """
 
     def widen(piece, width):

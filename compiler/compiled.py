@@ -94,21 +94,9 @@ class _Builder:
 class Compiled:
     """A symbol as an operator: of arrays, in the order of `names`, as MXNet's `CachedOp` is.
 
-    Threads may call it at once: they take turns.
-
-    Parameters
-    ----------
-    name : str
-        The net's, for a warning.
-    symbol : Symbol
-    data : sequence of str
-        Inputs that are no parameters.
-    flags : sequence of (str, object)
-        Of `CachedOp`.
-    bfloat16, without
-        Of `hybridize`.
-    frozen : bool
-        Whether parameters stay as they are when the graph for inference is first run.
+    `name` is the net's, for a warning; `data` names the inputs that are no parameters, and `frozen`
+    says whether those stay as they are when the graph for inference is first run. Threads may call
+    it at once: they take turns.
     """
 
     def __init__(self, name, symbol, data, flags, bfloat16=False, without=(), frozen=False):
@@ -122,7 +110,7 @@ class Compiled:
         self._plain = _cached_op(symbol, data, self._flags)
         self._graphs = collections.OrderedDict()  # by training and shapes of the data
         self._lock = threading.RLock()
-        self._watched = self._warned = False
+        self._watched = False
 
     def __call__(self, *arrays):
         """Return the symbol's outputs: an array, or a list of them."""
@@ -161,14 +149,9 @@ class Compiled:
             frozen = self._frozen and not training
             return Running(rewriter, shapes, self.names, self._data, self._flags, frozen)
         except Exception as error:  # whatever it is, Gluon's own graph is there to run
-            if not self._warned:
-                self._warned = True
-                reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-                warnings.warn(
-                    f"{self.name} runs as Gluon has it, not compiled: {reason[0]}",
-                    RuntimeWarning,
-                    stacklevel=2,
-                )
+            reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+            line = f"{self.name} runs as Gluon has it, not compiled: {reason[0]}"
+            warnings.warn(line, RuntimeWarning, stacklevel=2)
             return None
 
     def _register_op_hook(self, callback, monitor_all):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mxnet as mx
+from mxnet.gluon.block import _flatten
 
 from .compiled import check_rules, rewrite
 from .graph import Graph
@@ -34,7 +35,7 @@ def explain(net, *shapes, training=True, bfloat16=False, without=()):
     """
     check_rules(without)
     data = [mx.sym.var(f"data{number}") for number in range(len(shapes))]
-    symbol = mx.sym.Group(_flat(net(*data)))
+    symbol = mx.sym.Group(_flatten(net(*data), "output")[0])
     known = {variable.name: shape for variable, shape in zip(data, shapes)}
     arguments, _, auxiliary = symbol.infer_shape(**known)
     known.update(zip(symbol.list_arguments(), arguments))
@@ -42,9 +43,3 @@ def explain(net, *shapes, training=True, bfloat16=False, without=()):
     # A net that has weights says itself which of them are learnt.
     learnt = {name for name, p in net.collect_params().items() if p.grad_req != "null"}
     return rewrite(Graph.read(symbol, known), training, bfloat16, without, learnt)
-
-
-def _flat(outputs):
-    if isinstance(outputs, mx.sym.Symbol):
-        return [outputs]
-    return [symbol for output in outputs for symbol in _flat(output)]

@@ -50,10 +50,8 @@ class Rewriter:
         Given a node: a rule's name, and what returns a Tensor or the reason why there is none.
     training : bool
         Whether for training: BatchNorm over padded channels then differs.
-    half : bool, default False
-        Whether to compute in bfloat16 from the first convolution to the average over space.
-    without : collection of str
-        Names of rules that are not to apply.
+    half, without
+        `bfloat16` and `without` of `hybridize`.
     learnt : collection of str
         Parameters that have a gradient.
 

@@ -184,12 +184,10 @@ def average(rewriter, node, x):
     rows = []
     for image in x.segments or (x.plain,):
         value = rewriter.float32(image) if image.parts else image
-        value = rewriter.add(
-            "dot", rewriter.add("Reshape", value, shape=(-3, -3)), row, transpose_b=True
-        )
-        value = rewriter.add(
-            "Reshape", value, shape=(-1, image.shape[1] if image.parts else shape[1])
-        )
+        channels = image.shape[1] if image.parts else shape[1]
+        flat = rewriter.add("Reshape", value, shape=(-3, -3))
+        value = rewriter.add("dot", flat, row, transpose_b=True)
+        value = rewriter.add("Reshape", value, shape=(-1, channels))
         if image.parts:
             value = strip(rewriter.graph, value, image.parts, (0, sum(image.parts)), axis=1)
         rows.append(value)

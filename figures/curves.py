@@ -109,10 +109,6 @@ def plot_curves(run_dirs: Sequence[str | Path], out: str | Path | None = None) -
     out : path, optional
         Where the picture goes; its suffix is the format.
 
-    Returns
-    -------
-    matplotlib.figure.Figure
-
     Raises
     ------
     InputError

@@ -25,13 +25,8 @@ def draw_confusion(
     confusion : numpy.ndarray
         Integers, (classes, classes): rows are true classes, columns predicted ones.
     classes : sequence of str
-        Class names.
     path : path, optional
         Where the picture goes; its suffix is the format.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
 
     Raises
     ------
@@ -82,15 +77,10 @@ def draw_predictions(
     probabilities : numpy.ndarray
         (N, classes).
     classes : sequence of str
-        Class names.
     path : path, optional
         Where the picture goes; its suffix is the format.
     top : int
         Most bars for an image.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
 
     Raises
     ------

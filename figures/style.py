@@ -21,10 +21,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 def curve_style(number: int) -> dict[str, Any]:
     """Return colour and line style of the curve of this number."""
-    return {
-        "color": COLOURS[number % len(COLOURS)],
-        "linestyle": STYLES[number % len(STYLES)],
-    }
+    colour, style = COLOURS[number % len(COLOURS)], STYLES[number % len(STYLES)]
+    return {"color": colour, "linestyle": style}
 
 
 def draw_band(

@@ -168,16 +168,8 @@ def to_markdown(rows: Sequence[Row]) -> str:
 def plot(rows: Sequence[Row], out: str | Path | None = None) -> figures.Figure:
     """Draw the errors of each row over epochs: the mean over seeds, in a band; training is thin.
 
-    Parameters
-    ----------
-    rows : sequence of Row
-    out : path, optional
-        Where the picture goes; its suffix is the format.
-
-    Raises
-    ------
-    InputError
-        If no row has anything to draw, or the picture cannot be written.
+    The picture goes to `out`, in the format of its suffix. An `InputError` is raised if no row has
+    anything to draw, or it cannot be written.
     """
     figure = new_figure(9, 5)
     axes = figure.subplots()

@@ -168,16 +168,8 @@ def group_ends(net):
     """Return where the groups of a net end, each of which works on images of one size.
 
     A group is a dense block with its transition, or the residual blocks between two halvings of
-    the image. In GluonCV's nets it is a `HybridSequential`.
-
-    Parameters
-    ----------
-    net : HybridBlock
-
-    Returns
-    -------
-    list of int
-        Of each group: how many pieces of `net.features` there are up to its end, stem included.
+    the image. In GluonCV's nets it is a `HybridSequential`. Its end is the number of pieces that
+    `net.features` has up to there, stem included.
     """
     ends = getattr(net, "group_ends", None)
     pieces = enumerate(net.features, 1)
@@ -189,12 +181,6 @@ def draw_gates(net, seed, step):
 
     Stochastic depth, section 3: one Bernoulli draw a block a mini-batch. A function of the seed
     and the step alone, so that a step can be repeated. Nets without stochastic depth are left be.
-
-    Parameters
-    ----------
-    net : HybridBlock
-    seed, step : int
-        Not negative.
 
     Returns
     -------

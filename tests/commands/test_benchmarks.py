@@ -21,7 +21,7 @@ def test_a_model_is_measured_whoever_fails_beside_it(mode, capsys):
     machine, _, _, failed, row = capsys.readouterr().out.splitlines()
     assert machine.endswith(" threads, 3 rounds")
     assert "unknown rule 'it'" in failed
-    net, batch, form, speed, _, peak_mb, ratio = (cell.strip() for cell in row.split("|")[1:-1])
+    net, batch, form, speed, peak_mb, ratio = (cell.strip() for cell in row.split("|")[1:-1])
     assert (net, batch, form, ratio) == ("resnet20", "2", "ours", "1.00 (1.00–1.00)")
     median, least, most = map(float, re.findall(r"[\d.]+", speed))
     assert 0 < least <= median <= most

