@@ -5,7 +5,7 @@ the standard deviation (n - 1) of their test errors; what the rows' settings dif
 the model. Errors are those of the best net by validation, which is the last where nothing was held
 out; the gap is from there to the training error of the last epoch. Runs without results are named,
 and count for nothing but the picture of rows that have no others. A column that says nothing of any
-row is left out. A damaged run is told, and makes the exit code 2.
+row is left out. What is no run, or a damaged one, is told, and makes the exit code 2.
 """
 
 from __future__ import annotations
@@ -198,20 +198,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     runs, code = [], 0
     for path in arguments.run_dirs:
-        if not os.path.exists(path / "config.json"):
-            tell(f"{path} holds no run (there is no config.json): left out")
-            continue
         try:
             runs.append(read_run(path))
         except InputError as error:
             tell(f"error: {error}")
             code = 2
-    if not runs:
-        return 2
-    rows = group(runs)
-    print(to_markdown(rows))
-    if arguments.plot:
-        plot(rows, arguments.plot)
+    if runs:
+        rows = group(runs)
+        print(to_markdown(rows))
+        if arguments.plot:
+            plot(rows, arguments.plot)
     return code
 
 

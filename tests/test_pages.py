@@ -119,14 +119,6 @@ def test_the_tables_of_models_have_their_counts_and_published_errors():
         assert round(models.count_multiply_accumulates(net) / 1e6) == int(work.replace(",", ""))
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/papers.md"])
-@pytest.mark.parametrize("preset", ["densenet", "stochastic-depth", "stochastic-depth-1202"])
-def test_a_papers_recipe_has_the_error_of_the_net_that_it_trains(page, preset):
-    (row,) = re.findall(rf"^\| `{preset}`.*$", read(page), re.M)
-    error = models.REGISTRY[PRESETS[preset].values["model"]][2]
-    assert f"| {error:.2f} %" in row
-
-
 def test_the_run_of_ninety_minutes_is_told_as_it_was():
     results = json.loads(read("results/cpu-90min/results.json"))
     error, minutes = 100 * (1 - results["test_acc_best"]), results["train_seconds"] / 60
