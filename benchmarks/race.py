@@ -1,7 +1,7 @@
 """Steps of training or inference on a CPU: this project's nets beside their rivals, in turn.
 
     pip install -r requirements/benchmarks.txt
-    python benchmarks/race.py                                 # six nets, a quarter of an hour
+    python benchmarks/race.py                                 # six nets, about half an hour
     python benchmarks/race.py --inference --batch 1 64        # beside PyTorch, onnxruntime
     python benchmarks/race.py resnet110_sd                    # beside its constant depth
     python benchmarks/race.py densenet --forms ours --amp     # what a net needs here
@@ -15,25 +15,22 @@ form ``PyTorch compiled`` is torch.compile's. Plain Gluon is the same net by Glu
 with the threads that MXNet takes by itself: half of the processors. With --amp our nets compute in
 bfloat16, and PyTorch's under torch.autocast.
 
-Each contender has a process of its own, which is this script with ``--contender``. Rounds alternate
-between them: a machine whose speed drifts treats all alike. Who does not have the turn is stopped,
-since threads that wait by spinning would disturb the others.
+Each round of a contender is a process of its own, this script with ``--contender``. They take
+turns, so that a machine whose speed drifts treats all alike.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import os
 import resource
-import signal
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable, Mapping, NamedTuple, Sequence
+from typing import Any, Callable, NamedTuple, Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -193,114 +190,69 @@ def default_forms(task: Task) -> list[str]:
     return ["ours", *LAYOUTS[:2], *([] if task.amp else others)]
 
 
-def serve(step: Callable[[], Any], warm_up: int) -> None:
-    """Be a contender: warm up, then take a round of steps for each number read from standard input.
-
-    One more step comes first and does not count: to a process that was stopped, caches are cold.
-    """
-    for _ in range(warm_up):
+def contend(form: str, task: Task, steps: int) -> None:
+    """Be a contender: warm up, take some steps, print the seconds of one and the memory in MB."""
+    step = prepare(form, task)
+    for _ in range(12 if task.net.endswith("_sd") else 2):  # graphs for all gates
         step()
-    _answer(0.0)
-    for line in sys.stdin:
+    start = time.perf_counter()
+    for _ in range(steps):
         step()
-        start = time.perf_counter()
-        for _ in range(int(line)):
-            step()
-        _answer(time.perf_counter() - start)
+    seconds = (time.perf_counter() - start) / steps
+    print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
-def _answer(seconds: float) -> None:
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print("contest " + json.dumps([seconds, peak_mb]), flush=True)
+class Round(NamedTuple):
+    """What a contender did: the seconds of a step and its largest memory, or why it failed."""
+
+    seconds: float = float("inf")
+    peak_mb: float = 0.0
+    fault: str = ""
 
 
-class Contender:
-    """A contender's process, and what it did; started in turn, it warms up with nobody beside it.
-
-    Attributes
-    ----------
-    seconds : list of float
-        A step's, one a round; empty if it failed.
-    peak_mb : float
-        Largest resident memory of its process.
-    fault : str
-        The last line that it printed before it failed, or "".
-    """
-
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
-        self.seconds: list[float] = []
-        self.peak_mb, self.fault = 0.0, ""
-        self._process = subprocess.Popen(
-            [sys.executable, __file__, *command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**_ENVIRONMENT, **environment},
-        )
-        self._listen()
-
-    @property
-    def median(self) -> float:
-        """The median step, in seconds; infinite if it failed."""
-        return statistics.median(self.seconds) if self.seconds else float("inf")
-
-    def take(self, steps: int) -> None:
-        """Have it take a round of steps, unless it has failed."""
-        if not self.fault:
-            assert self._process.stdin is not None
-            self._process.send_signal(signal.SIGCONT)
-            print(steps, file=self._process.stdin, flush=True)
-            seconds = self._listen()
-            self.seconds += [] if self.fault else [seconds / steps]
-
-    def end(self) -> None:
-        """Let its process end."""
-        self._process.send_signal(signal.SIGCONT)
-        self._process.communicate()
-
-    def _listen(self) -> float:
-        """Wait for its answer and stop it; return the seconds that it took."""
-        assert self._process.stdout is not None
-        line = ""
-        for text in self._process.stdout:
-            line = text.strip() or line
-            if line.startswith("contest "):
-                seconds, self.peak_mb = json.loads(line[len("contest ") :])
-                self._process.send_signal(signal.SIGSTOP)
-                return float(seconds)
-        code, self.seconds = self._process.wait(), []
-        self.fault = f"ended by signal {-code}" if code < 0 else line or "ended without a word"
-        return 0.0
+def take_round(form: str, task: Task, steps: int) -> Round:
+    """Let a contender take some steps in a process of its own."""
+    half = max(1, len(os.sched_getaffinity(0)) // 2)  # of the processors: MXNet's own choice
+    environment = {**_ENVIRONMENT, **(KEEP_PAGES if form in LAYOUTS else {})}
+    environment["OMP_NUM_THREADS"] = str(half if form == "plain Gluon" else cores())
+    flags = [*["--inference"] * task.inference, *["--amp"] * task.amp, "--batch", str(task.batch)]
+    command = [__file__, task.net, *flags, "--steps", str(steps), "--contender", form]
+    done = subprocess.run(
+        [sys.executable, *command],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode < 0:
+        return Round(fault=f"ended by signal {-done.returncode}")
+    last = (done.stdout.strip().splitlines() or ["ended without a word"])[-1]
+    if done.returncode:
+        return Round(fault=last)
+    seconds, peak_mb = map(float, last.split())
+    return Round(seconds, peak_mb)
 
 
 def race(task: Task, forms: list[str], rounds: int, steps: int) -> list[list[Any]]:
     """Measure forms in turn; return a row for each. The rival is the best of PyTorch's."""
-    half = max(1, len(os.sched_getaffinity(0)) // 2)  # of the processors: MXNet's own choice
-    environments = {
-        **dict.fromkeys(LAYOUTS, KEEP_PAGES),
-        "plain Gluon": {"OMP_NUM_THREADS": str(half)},
-    }
-    flags = ["--batch", str(task.batch), *["--inference"] * task.inference, *["--amp"] * task.amp]
-    results = {}
-    for form in forms:
-        environment = {"OMP_NUM_THREADS": str(cores()), **environments.get(form, {})}
-        results[form] = Contender([task.net, *flags, "--contender", form], environment)
-    for _ in range(rounds):
-        for contender in results.values():
-            contender.take(steps)
-    for contender in results.values():
-        contender.end()
+    found: dict[str, list[Round]] = {form: [take_round(form, task, steps)] for form in forms}
+    for _ in range(rounds - 1):
+        for form, done in found.items():
+            if not done[-1].fault:
+                done.append(take_round(form, task, steps))
     rivals = [form for form in forms if form in LAYOUTS] or forms[-1:]
-    rival = results[min(rivals, key=lambda form: results[form].median)]
+    rival = min(
+        (found[form] for form in rivals),
+        key=lambda done: statistics.median(each.seconds for each in done),
+    )
     rows: list[list[Any]] = []
-    for form, result in results.items():
-        cells: list[Any] = [result.fault[:40], "", ""]
-        if not result.fault:
-            ratios = [b / a for a, b in zip(result.seconds, rival.seconds)]
-            speed = median_and_range([task.batch / seconds for seconds in result.seconds])
-            ratio = median_and_range(ratios, 2) if ratios else ""
-            cells = [speed, round(result.peak_mb), ratio]
+    for form, done in found.items():
+        cells: list[Any] = [done[-1].fault[:40], "", ""]
+        if not done[-1].fault:
+            speed = median_and_range([task.batch / each.seconds for each in done])
+            ratios = [other.seconds / each.seconds for each, other in zip(done, rival)]
+            ratio = "" if rival[-1].fault else median_and_range(ratios, 2)
+            cells = [speed, round(max(each.peak_mb for each in done)), ratio]
         rows.append([task.net, task.batch, form, *cells])
     return rows
 
@@ -343,8 +295,7 @@ def main(argv: list[str] | None = None) -> None:
         for net, batch in itertools.product(arguments.nets, arguments.batch)
     ]
     if arguments.contender:
-        warm_up = 12 if tasks[0].net.endswith("_sd") else 2  # graphs for all gates
-        serve(prepare(arguments.contender, tasks[0]), warm_up)
+        contend(arguments.contender, tasks[0], arguments.steps)
         return
 
     from runtime import processor_name
