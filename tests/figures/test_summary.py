@@ -104,9 +104,10 @@ def test_a_run_may_be_running_alone_and_without_an_epoch(runs):
 
 
 def test_other_images_under_the_same_name_are_another_row(runs):
-    described = json.loads((runs[1] / "config.json").read_text())
-    described["data"]["fingerprint"] = "b" * 64
-    (runs[1] / "config.json").write_text(json.dumps(described))
+    for run, letter in zip(runs, "ab"):
+        described = json.loads((run / "config.json").read_text())
+        described["data"]["fingerprint"] = letter * 64
+        (run / "config.json").write_text(json.dumps(described))
     rows = summary.group([summary.read_run(run) for run in runs[:2]])
     assert [row.settings for row in rows] == ["data=aaaaaaaa", "data=bbbbbbbb"]
 
