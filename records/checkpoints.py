@@ -57,10 +57,10 @@ class Progress:
 
 @dataclass
 class Checkpoint:
-    """A checkpoint that has been read and is undamaged: its `Progress` as JSON, and its files."""
+    """A checkpoint that has been read and is undamaged, with the bytes of its files by name."""
 
     path: Path
-    progress: dict[str, Any]
+    progress: Progress
     files: dict[str, bytes]
 
     def arrays(self, name: str) -> Mapping[str, np.ndarray]:
@@ -85,24 +85,23 @@ def read_checkpoint(path: Path) -> Checkpoint:
         for name, data in files.items():
             if manifest["files"][name] != _facts(data):
                 raise InputError(f"{path / name} is damaged: its size or checksum is another")
-        _check_progress(manifest["progress"])
-        return Checkpoint(path, manifest["progress"], files)
+        progress = Progress(**manifest["progress"])
+        _check_progress(progress)
+        return Checkpoint(path, progress, files)
     except InputError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}/manifest.json is damaged: {error!r}") from error
 
 
-def _check_progress(progress: Mapping[str, Any]) -> None:
+def _check_progress(progress: Progress) -> None:
     """Refuse values that no run writes; whoever alters them can write their checksum, too."""
-    fresh = asdict(Progress(epoch=0, step=0))
-    known = Progress(**{name: progress[name] for name in fresh if name in progress})
-    for name, before in fresh.items():
-        value = getattr(known, name)
+    for name, before in asdict(Progress(epoch=0, step=0)).items():
+        value = getattr(progress, name)
         kind = (int, float) if isinstance(before, float) else type(before)
         if not isinstance(value, kind) or (isinstance(before, int) and value < 0):
             raise ValueError(f"{name} is {value!r}")
-    for line in known.history:
+    for line in progress.history:
         numbers = [value for name, value in line.items() if value is not None or name in _NEEDED]
         if not (set(line) >= _NEEDED and all(isinstance(n, (int, float)) for n in numbers)):
             raise ValueError(f"an epoch of its history is {line!r:.80}")
@@ -168,7 +167,7 @@ class Checkpoints:
         self,
         net: Mapping[str, Any],
         state: Mapping[str, Any],
-        progress: Mapping[str, Any],
+        progress: Progress,
         best: Mapping[str, Any] | None = None,
     ) -> Path:
         """Write a checkpoint, then drop all but it and the one before it; return its folder.
@@ -177,9 +176,8 @@ class Checkpoints:
         ----------
         net, state : mapping of str to mxnet.nd.NDArray
             What becomes ``net.params`` and ``state.params``.
-        progress : mapping
-            What else the next step depends on, in a form that JSON can hold; ``epoch`` and
-            ``step`` are the place in the run.
+        progress : Progress
+            What else the next step depends on.
         best : mapping of str to mxnet.nd.NDArray, optional
             What becomes ``best.params``; that of the checkpoint before if omitted, or the net.
 
@@ -190,7 +188,7 @@ class Checkpoints:
         FloatingPointError
             If a number is not finite.
         """
-        path = self.folder / f"epoch-{progress['epoch']:05d}-step-{progress['step']:06d}"
+        path = self.folder / f"epoch-{progress.epoch:05d}-step-{progress.step:06d}"
         if path == self.newest:
             return path
         side = self.folder / ".writing"
@@ -208,7 +206,7 @@ class Checkpoints:
             else:
                 write_synced(side / "best.params", self._best)
             facts = {name: _facts(data) for name, data in files.items()}
-            manifest: dict[str, Any] = {"progress": dict(progress), "files": facts}
+            manifest: dict[str, Any] = {"progress": asdict(progress), "files": facts}
             manifest["sha256"] = sha256(to_json(manifest))
             write_synced(side / "manifest.json", to_json(manifest))
             sync_folder(side)

@@ -100,7 +100,7 @@ def _check_stopped_run(
     LOG.info("going on with %s from %s", folder.path, loaded.path.name if loaded else "the start")
     steps = run.loader.steps_per_epoch
     if loaded and run.config.epochs > before:
-        done = loaded.progress["epoch"] * steps + loaded.progress["step"]
+        done = loaded.progress.epoch * steps + loaded.progress.step
         old = make_schedule(replace(run.config, epochs=before), steps)
         LOG.info(
             "%d epochs instead of %d: the learning rate goes on at %g, it has come to %g",

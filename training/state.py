@@ -6,7 +6,6 @@ them. A checkpoint is their values, and loading one writes into them.
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any, Mapping, Sequence
 
 from runtime import mx
@@ -99,7 +98,7 @@ class State:
         checkpoints.save(
             _values(self._net),
             {name: copies[0] for name, copies in self.arrays().items()},
-            asdict(self.progress),
+            self.progress,
             _values(self._average or self._net) if best or not checkpoints.newest else None,
         )
 
@@ -112,10 +111,7 @@ class State:
             If it does not fit.
         """
         path = checkpoint.path
-        try:
-            self.progress = Progress(**checkpoint.progress)
-        except TypeError as error:
-            raise InputError(f"{path}/manifest.json is of another version: {error}") from error
+        self.progress = checkpoint.progress
         set_parameters(self._net, checkpoint.arrays("net.params"), path / "net.params")
         self.set_arrays(checkpoint.arrays("state.params"), path / "state.params")
         self.loss_scale = self.progress.loss_scale

@@ -59,7 +59,7 @@ def test_a_run_says_what_it_does_and_leaves_a_folder_with_the_net_that_validated
     assert [line["epoch"] for line in history] == [1, 2]
     best = max(history, key=lambda line: (line["val_acc"], -line["epoch"]))["epoch"]
     results = json.loads((folder / "results.json").read_text())
-    assert results["best_epoch"] == find(folder).progress["best_epoch"] == best
+    assert results["best_epoch"] == find(folder).progress.best_epoch == best
     assert list((folder / "tensorboard").glob("events.out.tfevents.*"))
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
 

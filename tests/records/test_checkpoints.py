@@ -15,7 +15,7 @@ from mxnet.gluon import nn
 import compiler
 from errors import InputError
 from models import get_model, initialize
-from records.checkpoints import Checkpoints, newest, read_checkpoint
+from records.checkpoints import Checkpoints, Progress, newest, read_checkpoint
 from utils import sha256, to_json
 from weights import parameters as weights
 from weights.params_file import read_params
@@ -74,7 +74,7 @@ def save_three(folder):
     net = arrays(small_net())
     writer = Checkpoints(folder)
     for step in (1, 2, 3):
-        writer.save(net, {"momentum": net["0.weight"]}, {"epoch": 0, "step": step})
+        writer.save(net, {"momentum": net["0.weight"]}, Progress(0, step))
     return sorted(path.name for path in folder.iterdir())
 
 
@@ -95,7 +95,7 @@ def test_a_damaged_one_is_named_and_the_one_before_used(tmp_path, file, fault):
         data[len(data) // 2] ^= 4
         path.write_bytes(data)
     told = []
-    assert newest(tmp_path, told.append).progress["step"] == 2
+    assert newest(tmp_path, told.append).progress.step == 2
     assert len(told) == 1
     assert "epoch-00000-step-000003" in told[0]
     assert file in told[0]
@@ -122,12 +122,13 @@ def test_a_manifest_of_another_form_is_refused(tmp_path, text):
     [
         ("epoch", "x", "epoch is 'x'"),
         ("epoch", -1, "epoch is -1"),
+        ("of_a_later_version", 1, "unexpected keyword"),
         ("history", [3], "has no attribute"),
         ("history", [{"epoch": 1}], "an epoch of its history is {'epoch': 1}"),
         ("history", [{"epoch": 1, "epoch_seconds": None}], "an epoch of its history is"),
         ("history", [{"epoch": 1, "epoch_seconds": 2.5, "lr": "x"}], "an epoch of its history is"),
     ],
-    ids=range(6),
+    ids=range(7),
 )
 def test_what_no_run_writes_is_refused_whatever_the_checksum_says(tmp_path, name, value, told):
     path = tmp_path / save_three(tmp_path)[-1]
@@ -143,35 +144,35 @@ def test_what_no_run_writes_is_refused_whatever_the_checksum_says(tmp_path, name
 def test_a_full_disk_leaves_the_one_before(tmp_path):
     net = small_net()
     writer = Checkpoints(tmp_path)
-    writer.save(arrays(net), {}, {"epoch": 0, "step": 1})
+    writer.save(arrays(net), {}, Progress(0, 1))
     size = (writer.newest / "net.params").stat().st_size
     for room in (0, 100, size - 1):
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
         try:
             with pytest.raises(InputError, match=r"cannot write|not written|not a whole"):
-                writer.save(arrays(net), {}, {"epoch": 0, "step": 2})
+                writer.save(arrays(net), {}, Progress(0, 2))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert newest(tmp_path, pytest.fail).progress["step"] == 1
+    assert newest(tmp_path, pytest.fail).progress.step == 1
 
 
 def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     net = small_net()
     net[0].weight.set_data(net[0].weight.data() * float("inf"))
     with pytest.raises(FloatingPointError, match=r"0\.weight is not finite"):
-        Checkpoints(tmp_path).save(arrays(net), {}, {"epoch": 0, "step": 1})
+        Checkpoints(tmp_path).save(arrays(net), {}, Progress(0, 1))
     assert newest(tmp_path, pytest.fail) is None
 
 
 def test_the_best_net_outlives_later_checkpoints(tmp_path):
     net = small_net()
     writer = Checkpoints(tmp_path)
-    writer.save(arrays(net), {}, {"epoch": 1, "step": 0}, arrays(net))
+    writer.save(arrays(net), {}, Progress(1, 0), arrays(net))
     best = weights.get_parameters(net)["3.weight"]
     for epoch in (2, 3, 4):
         net[3].weight.set_data(net[3].weight.data() + 1)
-        writer.save(arrays(net), {}, {"epoch": epoch, "step": 0})
+        writer.save(arrays(net), {}, Progress(epoch, 0))
     last = read_checkpoint(writer.newest)
     np.testing.assert_array_equal(last.arrays("best.params")["3.weight"], best)
     assert not np.array_equal(last.arrays("net.params")["3.weight"], best)

@@ -105,12 +105,12 @@ def test_a_dead_worker_ends_the_job_and_the_job_goes_on_from_its_checkpoint(tmp_
     saved = newest(run / "checkpoints", pytest.fail).progress
 
     job = start("--", TRAIN[0], "--resume", run)
-    moved = saved["epoch"] + 2
+    moved = saved.epoch + 2
     wait_for(lambda: f"epoch {moved}/50 step" in (run / "train.log").read_text(), job)
     job.send_signal(signal.SIGTERM)
     code, output = finish(job)
     assert code == 128 + signal.SIGTERM, output
-    assert f"from epoch-{saved['epoch']:05d}-step-{saved['step']:06d}" in output
+    assert f"from epoch-{saved.epoch:05d}-step-{saved.step:06d}" in output
     assert "stopped by SIGTERM" in output
     lines = (run / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == list(range(1, len(lines) + 1))
