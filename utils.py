@@ -134,33 +134,22 @@ class Normaliser:
         return mx.sym.broadcast_mul(mx.sym.broadcast_sub(data, offset), scale), constants
 
 
-def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file, or one that a link leads to, for reading.
+def read_regular(path: Path, limit: int) -> bytes:
+    """Return what is in a regular file, or one that a link leads to, of so many bytes at most.
 
     Raises
     ------
     InputError
-        If it cannot be opened, or is a folder, a pipe or a device, which might never end.
+        If it cannot be read, is longer, or is a folder, a pipe or a device, which might never end.
     """
     with one_line(f"{path} cannot be read"):
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise InputError(f"{path} is not a regular file")
-        return open(path, "rb")
-
-
-def read_regular(path: Path, limit: int) -> bytes:
-    """Return what is in a regular file, of so many bytes at most.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read or is longer.
-    """
-    with open_regular(path) as file, one_line(f"{path} cannot be read"):
-        length = os.fstat(file.fileno()).st_size
-        if length > limit:
-            raise InputError(f"{path} has {length:,} bytes, {limit:,} at most are expected")
-        return file.read(length)
+        with open(path, "rb") as file:
+            length = os.fstat(file.fileno()).st_size
+            if length > limit:
+                raise InputError(f"{path} has {length:,} bytes, {limit:,} at most are expected")
+            return file.read(length)
 
 
 def sync_folder(folder: Path) -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from datasets.archive import check_archive, read_members
 from datasets.base import IMAGE_SHAPE, Dataset, Split, make_dataset
 from datasets.pickles import load_batch
 from errors import InputError
 from utils import read_regular
 
 PIXELS = 3 * 32 * 32
+MAX_BYTES = 1 << 28  # of a file or an archive; the longest has 171 MB
 HOME_PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 MIRRORS_VARIABLE = "CIFAR_MIRRORS"  # URLs of folders, separated by spaces; they replace ours
 
@@ -134,21 +137,17 @@ def load_cifar(source: Source, data_dir: Path) -> Dataset:
         If a file is missing, truncated, altered or unreadable, or cannot be downloaded.
     """
     for form in (source.binary, source.python):
+        names = (*form.train, form.test)
         for folder in (data_dir, data_dir / form.folder):
-            if any(os.path.isfile(folder / name) for name in (*form.train, form.test)):
-                files = {
-                    name: read_regular(folder / name, limit)
-                    for name, limit in _limits(source, form).items()
-                    if os.path.exists(folder / name)
-                }
+            if any(os.path.isfile(folder / name) for name in names):
+                files = {name: read_regular(folder / name, MAX_BYTES) for name in names}
                 return _assemble(source, form, folder, files)
         archive = data_dir / form.archive
         if os.path.isfile(archive):
-            check_archive(archive, form.checksum)
-            return _read_archive(source, form, archive)
-    archive = data_dir / source.binary.archive
+            return _assemble(source, form, archive, _read_archive(form, archive))
+    form, archive = source.binary, data_dir / source.binary.archive
     _download(source, archive)
-    return _read_archive(source, source.binary, archive)
+    return _assemble(source, form, archive, _read_archive(form, archive))
 
 
 def _download(source: Source, archive: Path) -> None:
@@ -156,7 +155,7 @@ def _download(source: Source, archive: Path) -> None:
     try:
         from datasets.download import download  # only a download needs its libraries
 
-        download(archive, mirrors, source.binary.checksum)
+        download(archive, mirrors, source.binary.checksum, MAX_BYTES)
     except (InputError, ImportError) as error:
         raise InputError(
             f"there is no {source.name} in {archive.parent}: {error}. Get {archive.name} from "
@@ -165,28 +164,28 @@ def _download(source: Source, archive: Path) -> None:
         ) from error
 
 
-def _read_archive(source: Source, form: Form, archive: Path) -> Dataset:
-    files = read_members(archive, form.folder, _limits(source, form))
-    return _assemble(source, form, archive, files)
-
-
-def _limits(source: Source, form: Form) -> dict[str, int]:
-    """Return the most bytes that each file of a form may have."""
-
-    def limit(count: int) -> int:
-        if form is source.binary:
-            return count * (source.label_bytes + PIXELS)
-        return count * (PIXELS + 128) + 65536  # with labels and file names
-
-    train = dict.fromkeys(form.train, limit(source.train_size))
-    return {**train, form.test: limit(source.test_size)}
+def _read_archive(form: Form, path: Path) -> dict[str, bytes]:
+    """Return the files in an archive, if it is the one that was published."""
+    data = read_regular(path, MAX_BYTES)
+    algorithm, _, expected = form.checksum.partition(":")
+    found = hashlib.new(algorithm, data).hexdigest()
+    if found != expected:
+        raise InputError(
+            f"{path} is truncated or altered: {algorithm} {found}, not {expected}; delete it to "
+            "download it again, or unpack it to have its files as they are"
+        )
+    files = {}
+    with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
+        for member in archive:
+            folder, _, name = member.name.rpartition("/")
+            content = archive.extractfile(member)  # None for a folder
+            if content and folder == form.folder:
+                files[name] = content.read()
+    return files
 
 
 def _assemble(source: Source, form: Form, place: Path, files: dict[str, bytes]) -> Dataset:
     """Decode files into the two splits."""
-    for name in (*form.train, form.test):
-        if name not in files:
-            raise InputError(f"{place}: {name} is missing")
     splits = []
     decode = _decode_binary if form is source.binary else _decode_python
     for names, count in ((form.train, source.train_size), ((form.test,), source.test_size)):

@@ -17,7 +17,6 @@ from errors import InputError
 from utils import one_line, whole_file
 
 TIMEOUT = (10, 30)  # seconds to connect, seconds without a byte
-MAX_BYTES = 1 << 28  # of a file
 _BLOCK = 1 << 16
 
 
@@ -25,7 +24,7 @@ class MirrorError(Exception):
     """Why one mirror did not give the file, in a few words."""
 
 
-def download(path: Path, mirrors: Sequence[str], checksum: str) -> None:
+def download(path: Path, mirrors: Sequence[str], checksum: str, limit: int) -> None:
     """Download a file unless it is there, and check it before it gets its name.
 
     Parameters
@@ -36,6 +35,8 @@ def download(path: Path, mirrors: Sequence[str], checksum: str) -> None:
         Addresses of folders that hold a file of this name, best first.
     checksum : str
         ``algorithm:hexadecimal digits``.
+    limit : int
+        Most bytes to accept.
 
     Raises
     ------
@@ -53,7 +54,7 @@ def download(path: Path, mirrors: Sequence[str], checksum: str) -> None:
         for mirror in mirrors:
             try:
                 with whole_file(path) as file:
-                    _fetch(f"{mirror.rstrip('/')}/{path.name}", file, checksum)
+                    _fetch(f"{mirror.rstrip('/')}/{path.name}", file, checksum, limit)
                 return
             except MirrorError as error:
                 reasons[urlsplit(mirror).netloc or mirror] = str(error)
@@ -61,7 +62,7 @@ def download(path: Path, mirrors: Sequence[str], checksum: str) -> None:
     raise InputError(f"{path.name} could not be downloaded ({why})")
 
 
-def _fetch(url: str, file: BinaryIO, checksum: str) -> None:
+def _fetch(url: str, file: BinaryIO, checksum: str, limit: int) -> None:
     """Write what is at an address to a file, if it is what is wanted."""
     print(f"downloading {url}", file=sys.stderr)
     # A server that compressed the archive once more would change its checksum.
@@ -76,8 +77,8 @@ def _fetch(url: str, file: BinaryIO, checksum: str) -> None:
             with tqdm(total=total, unit="B", unit_scale=True, disable=None) as bar:
                 for block in response.raw.stream(_BLOCK, decode_content=False):
                     have += len(block)
-                    if have > MAX_BYTES:
-                        raise MirrorError(f"longer than {MAX_BYTES:,} bytes")
+                    if have > limit:
+                        raise MirrorError(f"longer than {limit:,} bytes")
                     file.write(block)
                     digest.update(block)
                     bar.update(len(block))

@@ -58,13 +58,13 @@ def python_file(source: Source, images: np.ndarray, labels: np.ndarray) -> bytes
     return b"\x80\x02}q\x00(" + b"".join(parts) + b"u."
 
 
-def pack(folder: str, files: dict[str, bytes], type: bytes = tarfile.REGTYPE) -> bytes:
-    """Return a ``.tar.gz`` of files of a type in a folder."""
+def pack(folder: str, files: dict[str, bytes]) -> bytes:
+    """Return a ``.tar.gz`` of files in a folder."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w:gz", compresslevel=1) as tar:
         for name, content in files.items():
             member = tarfile.TarInfo(f"{folder}/{name}")
-            member.size, member.type = len(content), type
+            member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     return archive.getvalue()
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import os
-import tarfile
 
 import numpy as np
 import pytest
@@ -27,8 +25,7 @@ def refused(folder, match, source=TINY10):
 def test_every_form_is_read_and_nothing_is_written(source, form, place, tmp_path):
     row, files = getattr(source, form), tiny_files(source, form)
     if place == "packed":
-        others = {"readme.html": b"x" * 1000, "../../test_batch.bin": b"?"}
-        archive = pack(f"./{row.folder}", {**others, **files})  # as `tar -C` names what it packs
+        archive = pack(row.folder, {"readme.html": b"x" * 1000, **files})
         files, source = {row.archive: archive}, with_archive(source, form, archive)
     folder = write_all(tmp_path / (row.folder if place == "in its folder" else "."), files)
     dataset = load_cifar(source, tmp_path)
@@ -41,28 +38,10 @@ def test_every_form_is_read_and_nothing_is_written(source, form, place, tmp_path
     assert sorted(os.listdir(folder)) == sorted(files)
 
 
-FILES = tiny_files(TINY10, "binary")
-FOLDER = TINY10.binary.folder
-WHOLE = pack(FOLDER, FILES)
-
-
-@pytest.mark.parametrize(
-    ("archive", "match"),
-    [
-        (pack(FOLDER, {"test_batch.bin": b""}, type=tarfile.SYMTYPE), "is not a regular file"),
-        (pack(FOLDER, {**FILES, "test_batch.bin": bytes(92_191)}), "regular file of its size"),
-        (pack("elsewhere", FILES), ": data_batch_1.bin is missing"),
-        (b"", "is damaged|is missing"),
-        (b"no archive at all", "is damaged"),
-        (gzip.compress(b"x"), "is damaged"),
-        (WHOLE[: len(WHOLE) // 2], "is damaged"),
-    ],
-    ids=range(7),
-)
-def test_an_archive_that_lacks_something_is_refused(archive, match, tmp_path):
+def test_an_archive_that_is_not_the_published_one_is_refused(tmp_path):
+    archive = pack(TINY10.binary.folder, tiny_files(TINY10, "binary"))
     write_all(tmp_path, {TINY10.binary.archive: archive})
-    refused(tmp_path, f"binary.tar.gz.*{match}", with_archive(TINY10, "binary", archive))
-    refused(tmp_path, r"truncated or altered: sha256 \w{64}, not c4a38.* or unpack it")
+    refused(tmp_path, r"gz is truncated or altered: sha256 \w{64}, not c4a38.* or unpack it")
 
 
 def test_a_whole_set_of_the_official_size_is_read(tmp_path):
@@ -100,7 +79,7 @@ def pipe(path):
         ("data_batch_2.bin", resize(61_461), "data_batch_2.bin has 61,461 bytes"),
         ("test_batch.bin", resize(0), "test_batch.bin has 0 bytes"),
         ("data_batch_3", resize(61_459), "data_batch_3 is not one of"),
-        ("data_batch_4.bin", os.unlink, ": data_batch_4.bin is missing"),
+        ("data_batch_4.bin", os.unlink, "data_batch_4.bin cannot be read: No such file"),
         ("data_batch_4.bin", pipe, "data_batch_4.bin is not a regular file"),
         ("data_batch_1.bin", first_label(10), "training set: label 10 of image 0 is out of range"),
         ("test_batch.bin", first_label(OTHER), "test set: class .* images, 3 expected"),
@@ -132,5 +111,5 @@ def test_the_default_folder_is_mxnets(variable, folder, monkeypatch, tmp_path):
     monkeypatch.delenv("MXNET_HOME")
     monkeypatch.setenv(variable, str(tmp_path))
     write_all(tmp_path / folder / "cifar10", {"data_batch_1.bin": b""})
-    with pytest.raises(InputError, match=f"{tmp_path / folder / 'cifar10'}: "):
+    with pytest.raises(InputError, match=f"^{tmp_path / folder / 'cifar10'}/data"):
         datasets.get_dataset("cifar10")

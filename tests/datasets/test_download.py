@@ -62,7 +62,7 @@ def serve(content=CONTENT, manner="good"):
 
 def fetch(folder, *urls):
     path = folder / "file.tar.gz"
-    download(path, urls, CHECKSUM)
+    download(path, urls, CHECKSUM, len(CONTENT))
     assert path.read_bytes() == CONTENT
     assert sorted(os.listdir(folder)) == ["file.tar.gz", "file.tar.gz.lock"]
 
@@ -82,7 +82,6 @@ def test_a_bad_mirror_is_named_and_the_next_one_tried(
     manner, content, reason, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(module, "TIMEOUT", (2, 0.3))
-    monkeypatch.setattr(module, "MAX_BYTES", len(CONTENT))
     with serve(content, manner) as bad, serve() as good:
         unreachable = r"127.0.0.1:9: no answer: ConnectionError"
         said = rf"file.tar.gz could not be downloaded \({bad.url[7:]}: {reason}; {unreachable}\)"
