@@ -156,10 +156,7 @@ def prepare(family, options, layout, batch, inference, amp):
 def copy_weights(gluon_net, torch_net):
     """Copy parameters and running statistics from a Gluon net into its PyTorch twin, by position.
 
-    Raises
-    ------
-    ValueError
-        If the two do not hold arrays of the same shapes in the same order.
+    Raises a ValueError if the two do not hold arrays of the same shapes in the same order.
     """
     source = [p.data().asnumpy() for p in gluon_net._collect_params_with_prefix().values()]
     target = [v for k, v in torch_net.state_dict().items() if "num_batches" not in k]

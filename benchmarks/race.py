@@ -152,13 +152,7 @@ def onnx(task: Task) -> Callable[[], Any]:
 
 
 def _paper(name: str) -> tuple[str, dict[str, Any]]:
-    """Return a net's family, and the options that papers give it.
-
-    Raises
-    ------
-    InputError
-        If the rivals have no such net.
-    """
+    """Return a net's family and the options that papers give it, if the rivals have such a net."""
     import models
 
     name = models.ALIASES.get(name, name)

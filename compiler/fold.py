@@ -11,19 +11,10 @@ _RANDOM = re.compile("random|sample|shuffle|dropout|_npi_", re.IGNORECASE)
 
 
 def fold(graph, data):
-    """Take out of a graph what depends on no data.
+    """Take out of a graph for inference what depends on no data, whose inputs' names are given.
 
-    Parameters
-    ----------
-    graph : Graph
-        For inference; it then reads results from variables.
-    data : collection of str
-        Inputs that are no parameters.
-
-    Returns
-    -------
-    (Graph, list of str)
-        What computes those results, and the variables' names, in their order.
+    Returns the graph that computes what is taken out, and the names of the variables that the rest
+    then reads it from, in the order of its outputs.
     """
     once, variables = Graph(graph.attrs), {}
     nodes = graph.needed()

@@ -17,12 +17,7 @@ def fuse(graph):
     fails. So BatchNorm's input must have the blocked layout, and every other reader must leave it
     so: operators that are not oneDNN's turn the array that they read into the plain layout, in
     place. And the gradient must not come from a grouped convolution, whose blocks are others:
-    BatchNorm, Activation and additions pass its layout on.
-
-    Returns
-    -------
-    int
-        How many there were.
+    BatchNorm, Activation and additions pass its layout on. Returns how many there were.
     """
     readers, count = graph.readers(), 0
     for relu in graph.needed():

@@ -97,20 +97,9 @@ class Graph:
     def read(cls, symbol, shapes=None, types=None):
         """Return a symbol's graph.
 
-        Parameters
-        ----------
-        symbol : Symbol
-        shapes : dict of str to tuple of int, optional
-            Of all inputs; then every value has its shape and type.
-        types : dict of str to numpy type, optional
-            Of inputs; float32 by default.
-
-        Raises
-        ------
-        MXNetError
-            If the shapes do not fit.
-        ValueError
-            If some shape depends on numbers.
+        Given the shapes of all inputs by name, and the types of those that are not float32, every
+        value has its shape and type. Raises an MXNetError if the shapes do not fit, a ValueError if
+        one depends on numbers.
         """
         text = json.loads(symbol.tojson(remove_amp_cast=False))  # by default it drops casts
         graph = cls(text["attrs"])

@@ -22,15 +22,9 @@ GRADIENTLESS = {"BlockGrad", "argmax", "argmin", "ones_like", "zeros_like", "sha
 class Tensor:
     """What a value of the plain graph is in the new one.
 
-    Parameters
-    ----------
-    plain : Value, optional
-        The same, as the plain graph has it.
-    segments : sequence of Value
-        Of images: what their channels are a concatenation of, padded; in bfloat16, if that is
-        wanted.
-    pieces : tuple of Value
-        What the segments were joined from, in as many steps as it took.
+    `plain` is the same, as the plain graph has it. Of images, `segments` are what their channels
+    are a concatenation of, padded, in bfloat16 if that is wanted, and `pieces` what those were
+    joined from, in as many steps as it took.
     """
 
     def __init__(self, plain=None, segments=(), pieces=None):

@@ -25,17 +25,7 @@ _NO_EPOCH = (ValueError, KeyError, TypeError, AttributeError, OverflowError, Rec
 
 
 def read_history(run_dir: str | Path) -> list[dict[str, Any]]:
-    """Return the epochs of a run.
-
-    Parameters
-    ----------
-    run_dir : path
-        A run folder, or what `studies` keeps of one.
-
-    Returns
-    -------
-    list of dict
-        One a line of ``metrics.jsonl``, or, where that was not kept, of ``metrics.csv``.
+    """Return the epochs in a run's ``metrics.jsonl``, or, as `studies` keeps it, ``metrics.csv``.
 
     Raises
     ------
