@@ -23,6 +23,7 @@ NAMES = (
     "weights",
     "parameters",
     "feature-reuse",
+    "mistakes",
     "ninety-minutes",
     "stochastic-depth-augmented",
 )

@@ -1,0 +1,86 @@
+"""What does a trained net get wrong? The errors of each class, and those it is surest of."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any, Mapping
+
+import matplotlib.figure as figures
+import numpy as np
+
+from datasets import get_dataset
+from figures.pictures import draw_predictions
+from inference.classifiers import open_classifier
+from inference.evaluation import choose_split
+from inference.metrics import measure as measure_errors
+from studies.feature_reuse import MODEL
+from studies.study import Measurement
+from utils import table
+from weights import pretrained
+
+SHOWN = 6
+
+
+def measure(data_dir: str | None) -> dict[str, Any]:
+    """Measure the kept net on the test images of the data that it has learnt."""
+    net = open_classifier(MODEL)
+    name = net.facts["data"]["name"]
+    data = get_dataset(name, data_dir if name == "cifar10" else None)
+    test = choose_split(net, MODEL, data, "test")
+    probabilities = net.probabilities(test.images)
+    wrong = probabilities.argmax(axis=1) != test.labels
+    surest = np.argsort(np.where(wrong, -probabilities.max(axis=1), 1), kind="stable")[:SHOWN]
+    return {
+        "data": {"name": name, "fingerprint": data.fingerprint, "test": len(test)},
+        "model": MODEL,
+        "weights": pretrained.find(MODEL)["sha256"],
+        "classes": data.classes,
+        **measure_errors(probabilities, test.labels, data.classes),
+        "surest": [
+            {
+                "number": int(number),
+                "class": data.classes[test.labels[number]],
+                "probabilities": probabilities[number].tolist(),
+                "pixels": base64.b64encode(test.images[number].tobytes()).decode(),
+            }
+            for number in surest[: wrong.sum()]
+        ],
+    }
+
+
+def tabulate(results: Mapping[str, Any]) -> str:
+    """Return each class's error, the largest first, and what its images are taken for most."""
+    classes, rows = results["classes"], []
+    for number, counts in enumerate(np.array(results["confusion"])):
+        others = np.where(np.arange(len(classes)) == number, -1, counts)
+        taken = f"{classes[others.argmax()]} ({100 * others.max() / counts.sum():.1f} %)"
+        rows.append((100 * (1 - counts[number] / counts.sum()), classes[number], taken))
+    rows.sort(reverse=True)
+    header = ("images of", "test error, %", "most often taken for")
+    return table(header, [[name, f"{error:.1f}", taken] for error, name, taken in rows])
+
+
+def draw(results: Mapping[str, Any], path: Path | None = None) -> figures.Figure:
+    """Draw the mistakes that the net is surest of.
+
+    Parameters
+    ----------
+    results : mapping
+        What `measure` returns.
+    path : Path, optional
+        Where the picture goes.
+    """
+    found = results["surest"]
+    pixels = b"".join(base64.b64decode(each["pixels"]) for each in found)
+    return draw_predictions(
+        np.frombuffer(pixels, np.uint8).reshape(-1, 3, 32, 32),
+        [f"is: {each['class']}" for each in found],
+        np.array([each["probabilities"] for each in found]),
+        results["classes"],
+        path,
+        top=5,
+    )
+
+
+STUDY = Measurement("What does a trained net get wrong?", measure, tabulate, draw)
