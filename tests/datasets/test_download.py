@@ -26,17 +26,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         server = self.server
-        server.requests += 1
-        if server.manner == "missing":
-            self.send_error(404)
+        first = int(self.headers["Range"][len("bytes=") : -1]) if server.manner != "whole" else 0
+        body = server.content[first:]
+        server.sent.append(len(body))
+        if server.manner == "missing" or not body:
+            self.send_error(404 if body else 416)
             return
-        self.send_response(200)
+        self.send_response(200 if server.manner == "whole" else 206)
         self.send_header("Content-Encoding", "gzip")  # as servers call any file of this ending
-        self.send_header("Content-Length", str(len(server.content)))
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         with contextlib.suppress(OSError):  # the client may well hang up
-            half = server.content[: len(server.content) // 2]
-            self.wfile.write(half if server.manner in ("half", "stalls") else server.content)
+            half = body[: len(body) // 2]
+            self.wfile.write(half if server.manner in ("half", "stalls") else body)
             if server.manner == "stalls":
                 server.released.wait()
 
@@ -48,7 +50,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def serve(content=CONTENT, manner="good"):
     """Start a server."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.content, server.manner, server.requests = content, manner, 0
+        server.content, server.manner, server.sent = content, manner, []
         server.released, server.url = threading.Event(), f"http://127.0.0.1:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -87,8 +89,26 @@ def test_a_bad_mirror_is_named_and_the_next_one_tried(
         said = rf"file.tar.gz could not be downloaded \({bad.url[7:]}: {reason}; {unreachable}\)"
         with pytest.raises(InputError, match=f"^{said}$"):
             fetch(tmp_path, bad.url, "http://127.0.0.1:9")
-        assert os.listdir(tmp_path) == ["file.tar.gz.lock"]
+        assert not (tmp_path / "file.tar.gz").exists()
         fetch(tmp_path, bad.url, f"{good.url}/")
+
+
+@pytest.mark.parametrize(
+    ("have", "manner", "sent"),
+    [
+        (CONTENT[:20_000], "good", [30_000]),
+        (CONTENT, "good", [0]),
+        (CONTENT[:20_000], "whole", [50_000]),
+        (b"x" * 20_000, "good", [30_000, 50_000]),
+        (b"x" * 60_000, "good", [0, 50_000]),
+    ],
+    ids=range(5),
+)
+def test_what_has_arrived_is_kept_if_it_is_right(have, manner, sent, tmp_path):
+    (tmp_path / "file.tar.gz.part").write_bytes(have)
+    with serve(manner=manner) as server:
+        fetch(tmp_path, server.url, server.url)
+    assert server.sent == sent
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
@@ -110,6 +130,6 @@ def test_of_two_workers_one_downloads_and_both_have_the_data(tmp_path, monkeypat
             worker.start()
         for worker in workers:
             worker.join()
-    assert server.requests == 1
+    assert server.sent == [len(archive)]
     assert len(found) == 2
     assert found[0] == found[1]
