@@ -12,7 +12,8 @@ import itertools
 
 import numpy as np
 
-from .channels import padded, strip, tidy
+from .channels import BLOCK, padded, strip, tidy
+from .fuse import ONEDNN
 from .graph import Graph
 
 # Operators that send no gradient back.
@@ -107,6 +108,16 @@ class Rewriter:
         for name in sorted({*self.taken, *self.left}):
             reasons = (f"{count}× {why}" for why, count in self.left.get(name, {}).items())
             lines.append(f"{name:12} {self.taken[name]:5}  {'; '.join(reasons)}".rstrip())
+        images = [v for node in self.graph.needed() for v in node.outputs if v.parts]
+        real, computed = sum(sum(v.parts) for v in images), sum(v.shape[1] for v in images)
+        lines.append(f"channels of images: {real:,}, computed as {computed:,} (blocks of {BLOCK})")
+        reorders = sum(
+            value.blocked != (reader.op in ONEDNN)
+            for value, found in self.graph.readers().items()
+            for reader in found
+            if reader and value.parts
+        )
+        lines.append(f"changes of layout to be expected: {reorders}")
         return "\n".join(lines)
 
     def _moving(self, value, head):

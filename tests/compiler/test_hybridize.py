@@ -204,4 +204,7 @@ def test_explain_says_what_was_done_and_what_was_not():
     assert (report.taken["elementwise"], report.taken["average"]) == (1, 0)  # pooling, of a part
     assert report.left["(no rule)"] == {"sin": 1}
     assert "pad              1  1× in groups" in str(report)
+    wide = -(-24 // compiler.channels.BLOCK) * compiler.channels.BLOCK
+    assert f"channels of images: 72, computed as {3 * wide} (blocks of " in str(report)
+    assert "changes of layout to be expected: 1" in str(report)
     assert "%net" in str(report.graph)
