@@ -8,12 +8,11 @@
     python benchmarks/race.py resnet20 --forms ours "ours without fuse"
 
 Random images, initial weights, batch 64. A training step is forward, backward and optimizer (SGD
-with Nesterov momentum and weight decay), and one validation pass comes first, as a run has it, and
-counts in the memory. PyTorch runs at its best: ReLUs and additions in place, fused optimizer, an
-allocator that keeps its pages, in both layouts; in inference frozen, with BatchNorms folded. The
-form ``PyTorch compiled`` is torch.compile's. Plain Gluon is the same net by Gluon's `hybridize` and
-with the threads that MXNet takes by itself: half of the processors. With --amp our nets compute in
-bfloat16, and PyTorch's under torch.autocast.
+with Nesterov momentum and weight decay); a validation pass before it counts in the memory, as in a
+run. PyTorch runs at its best: ReLUs and additions in place, fused optimizer, pages kept by the
+allocator, in both layouts; in inference frozen, with BatchNorms folded. ``PyTorch compiled`` is
+torch.compile's. Plain Gluon is the same net by Gluon's `hybridize`, with MXNet's own threads: half
+of the processors. With --amp our nets compute in bfloat16, PyTorch's under torch.autocast.
 
 Each round of a contender is a process of its own, this script with ``--contender``. They take
 turns, so that a machine whose speed drifts treats all alike.
@@ -49,10 +48,8 @@ FORMS = ("ours", *LAYOUTS, "plain Gluon", "onnxruntime", "constant depth")
 # glibc's allocator gives large arrays back to the system and faults them in again in each step.
 KEEP_PAGES = {"MALLOC_MMAP_THRESHOLD_": str(2**34), "MALLOC_TRIM_THRESHOLD_": str(2**34)}
 # What the rivals' nets can be told.
-FAMILIES = {
-    "resnet": {"depth"},
-    "densenet": {"depth", "growth_rate", "bottleneck", "compression"},
-}
+_DENSE = {"depth", "growth_rate", "bottleneck", "compression"}
+FAMILIES = {"resnet": {"depth"}, "densenet": _DENSE}
 HEADER = ("net", "batch", "form", "images/s", "peak MB", "× the rival")
 
 
@@ -141,10 +138,8 @@ def onnx(task: Task) -> Callable[[], Any]:
     settings.intra_op_num_threads = cores()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        normaliser = Normaliser((0,) * 3, (1,) * 3)
-        export_onnx(
-            _initialized(task.net), path, [str(n) for n in range(10)], normaliser, normalise=False
-        )
+        about = (list("0123456789"), Normaliser((0,) * 3, (1,) * 3))
+        export_onnx(_initialized(task.net), path, *about, normalise=False)
         session = onnxruntime.InferenceSession(str(path), settings, ["CPUExecutionProvider"])
     images = np.random.RandomState(0).randn(task.batch, 3, 32, 32).astype(np.float32)
     name = session.get_inputs()[0].name
@@ -211,13 +206,8 @@ def take_round(form: str, task: Task, steps: int) -> Round:
     environment["OMP_NUM_THREADS"] = str(half if form == "plain Gluon" else cores())
     flags = [*["--inference"] * task.inference, *["--amp"] * task.amp, "--batch", str(task.batch)]
     command = [__file__, task.net, *flags, "--steps", str(steps), "--contender", form]
-    done = subprocess.run(
-        [sys.executable, *command],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    done = subprocess.run([sys.executable, *command], env=environment, text=True, **streams)
     if done.returncode < 0:
         return Round(fault=f"ended by signal {-done.returncode}")
     last = (done.stdout.strip().splitlines() or ["ended without a word"])[-1]
@@ -264,30 +254,25 @@ def cores() -> int:
     return physical_cores()
 
 
-def positive(text: str) -> int:
-    """Read a whole number from 1 on."""
-    if int(text) < 1:
-        raise ValueError(text)
-    return int(text)
-
-
 @command_line
 def main(argv: list[str] | None = None) -> None:
     """Compare, or, with ``--contender``, be one of those compared."""
     parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("nets", nargs="*", default=NETS, metavar="NET", help="[six of the papers']")
     parser.add_argument("--inference", action="store_true", help="instead of training")
-    parser.add_argument("--batch", type=positive, nargs="+", default=[64], help="[64]")
+    parser.add_argument("--batch", type=int, nargs="+", default=[64], help="[64]")
     parser.add_argument("--amp", action="store_true", help="compute in bfloat16")
     parser.add_argument("--forms", nargs="+", metavar="FORM", help="[ours and its rivals]")
-    parser.add_argument("--rounds", type=positive, default=5, help="[5]")
-    parser.add_argument("--steps", type=positive, help="a round [2, or for 64 images]")
+    parser.add_argument("--rounds", type=int, default=5, help="[5]")
+    parser.add_argument("--steps", type=int, help="a round [2, or for 64 images]")
     parser.add_argument("--contender", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     tasks = [
         Task(net, batch, arguments.inference, arguments.amp)
         for net, batch in itertools.product(arguments.nets, arguments.batch)
     ]
+    if min(*arguments.batch, arguments.rounds, arguments.steps or 1) < 1:
+        raise InputError("--batch, --rounds and --steps: from 1 on")
     if arguments.contender:
         contend(arguments.contender, tasks[0], arguments.steps)
         return
