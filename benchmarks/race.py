@@ -206,7 +206,7 @@ def take_round(form: str, task: Task, steps: int) -> Round:
     environment["OMP_NUM_THREADS"] = str(half if form == "plain Gluon" else cores())
     flags = [*["--inference"] * task.inference, *["--amp"] * task.amp, "--batch", str(task.batch)]
     command = [__file__, task.net, *flags, "--steps", str(steps), "--contender", form]
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     done = subprocess.run([sys.executable, *command], env=environment, text=True, **streams)
     if done.returncode < 0:
         return Round(fault=f"ended by signal {-done.returncode}")
