@@ -8,11 +8,12 @@ from runtime import mx
 
 import numpy as np
 import pytest
+from mxnet import autograd
 
 import models
 from models.layers import concat
 from studies import feature_reuse
-from utils import to_json
+from utils import Normaliser, to_json
 
 
 def build(**options):
@@ -53,6 +54,20 @@ def test_a_cut_layer_sees_the_layers_just_before_it_and_no_others(distance):
             changed = [*seen[:source], seen[source] + 1, *seen[source + 1 :]]
             same = (layer(concat(mx.nd, *changed)).asnumpy() == before).all()
             assert same == (target + 1 - source > distance)
+
+
+def test_statistics_become_those_of_the_images_and_nothing_else_changes():
+    net, normaliser = build(), Normaliser((120, 120, 120), (60, 60, 60))
+    images = np.random.RandomState(0).randint(0, 256, (20, 3, 32, 32)).astype(np.uint8)
+    weights = [p.data().asnumpy() for p in net.collect_params(".*weight|.*gamma|.*beta").values()]
+    for _ in range(80):
+        feature_reuse.renew_statistics(net, images, normaliser)
+    pixels = mx.nd.array(normaliser.arrays(images))
+    with autograd.train_mode():
+        expected = net(pixels).asnumpy()
+    np.testing.assert_allclose(net(pixels).asnumpy(), expected, atol=0.01 * np.abs(expected).max())
+    same = net.collect_params(".*weight|.*gamma|.*beta").values()
+    assert all((p.data().asnumpy() == old).all() for p, old in zip(same, weights))
 
 
 def test_table_and_picture_are_of_what_was_measured(tmp_path):
