@@ -36,13 +36,6 @@ def wilson(wrong: int, total: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def confusion_matrix(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Count images by their class (row) and the most probable class (column)."""
-    matrix = np.zeros((probabilities.shape[1],) * 2, np.int64)
-    np.add.at(matrix, (labels, probabilities.argmax(axis=1)), 1)
-    return matrix
-
-
 def measure(
     probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str]
 ) -> dict[str, Any]:
@@ -62,10 +55,12 @@ def measure(
     dict
         ``images``; ``loss``; ``top1_error`` and ``top5_error`` with their ``_interval``, as
         fractions (the second None where there are no more than five classes);
-        ``class_errors`` by name; ``confusion``: see `confusion_matrix`.
+        ``class_errors`` by name; ``confusion``, counts of images by their class (row) and the most
+        probable class (column).
     """
     total = len(labels)
-    confusion = confusion_matrix(probabilities, labels)
+    confusion = np.zeros((len(classes), len(classes)), np.int64)
+    np.add.at(confusion, (labels, probabilities.argmax(axis=1)), 1)
     wrong = {"top1": total - int(np.trace(confusion)), "top5": None}
     if len(classes) > TOP:
         right = probabilities[np.arange(total), labels]

@@ -62,15 +62,7 @@ def tabulate(results: Mapping[str, Any]) -> str:
 
 
 def draw(results: Mapping[str, Any], path: Path | None = None) -> figures.Figure:
-    """Draw the mistakes that the net is surest of.
-
-    Parameters
-    ----------
-    results : mapping
-        What `measure` returns.
-    path : Path, optional
-        Where the picture goes.
-    """
+    """Draw the mistakes that the net is surest of; the picture goes to `path`."""
     found = results["surest"]
     pixels = b"".join(base64.b64decode(each["pixels"]) for each in found)
     return draw_predictions(

@@ -129,6 +129,12 @@ def test_the_run_of_ninety_minutes_is_told_as_it_was():
     assert f"{minutes:.0f} minutes on two cores with AVX512-BF16: {error:.1f} %" in row
 
 
+def test_the_readmes_picture_is_of_the_errors_that_the_study_found():
+    row = r"^\| resnet56 +\| final_survival_prob=[\d.]+ +\| +3 \| +([\d.]+) ± "
+    found = [f"{float(error):.1f} %" for error in re.findall(row, read("results/README.md"), re.M)]
+    assert re.findall(r"[\d.]+ %", re.search(r"Test errors: (.*)", read("README.md"))[1]) == found
+
+
 @pytest.mark.parametrize("trained", [False, True])
 def test_the_readmes_python_leaves_pretrained_weights_alone(trained):
     (snippet,) = re.findall(r"^    from runtime.*\n(?:    .*\n|\n)*", read("README.md"), re.M)
