@@ -29,12 +29,7 @@ FAMILIES = {"ResNet": "resnet", "DenseNet-BC": "densenet"}
 def draw(rows: Sequence[Row], path: Path | None = None) -> figures.Figure:
     """Draw test errors over parameters, and over multiply-accumulates: the paper's figure 4.
 
-    Parameters
-    ----------
-    rows : sequence of Row
-        The mean over seeds is a mark, each seed's error a point.
-    path : Path, optional
-        Where the picture goes.
+    The mean over seeds is a mark, each seed's error a point; the picture goes to `path`.
     """
     figure = new_figure(11, 4.4)
     panels = figure.subplots(1, 2, sharey=True)
