@@ -141,8 +141,7 @@ def draw(results: Mapping[str, Any], path: Path | None = None) -> figures.Figure
     """Draw which layers a DenseNet's layers use: its paper's figure 5, column by column.
 
     Each target's weights are divided by the largest of them, since those of linear layers and of
-    convolutions differ in scale. ``sources`` is what `source_weights` returns; the picture goes to
-    `path`.
+    convolutions differ in scale. ``sources`` is what `source_weights` returns.
     """
     figure = new_figure(12, 4)
     blocks = [np.array(matrix, float) for matrix in results["sources"]]

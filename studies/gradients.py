@@ -141,10 +141,7 @@ def _rounded(value: float) -> str:
 
 
 def draw(results: Mapping[str, Any], path: Path | None = None) -> figures.Figure:
-    """Draw gradients over depth: the geometric mean over seeds, in a band from least to largest.
-
-    The picture of what `measure` returns goes to `path`.
-    """
+    """Draw gradients over depth: the geometric mean over seeds, in a band from least to largest."""
     figure = new_figure(13, 4.4)
     for axes, depth in zip(figure.subplots(1, len(DEPTHS), sharey=True), DEPTHS):
         for number, kind in enumerate(KINDS):
