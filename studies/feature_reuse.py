@@ -19,7 +19,7 @@ from mxnet import autograd
 
 import compiler
 import models
-from datasets import get_dataset
+from datasets import Dataset, get_dataset
 from figures.style import new_figure, save
 from inference.logits import evaluate_net
 from inference.trained import load_trained
@@ -103,25 +103,30 @@ def renew_statistics(net: Any, images: np.ndarray, normaliser: Normaliser) -> No
     mx.nd.waitall()
 
 
+def kept_net(data: Dataset) -> dict[str, Any]:
+    """Return what a measurement of the kept net depends on."""
+    return {
+        "data": {"name": data.name, "fingerprint": data.fingerprint, "test": len(data.test)},
+        "model": MODEL,
+        "weights": pretrained.find(MODEL)["sha256"],
+    }
+
+
 def measure(data_dir: str | None) -> dict[str, Any]:
-    """Measure the kept net on the test images of the data that it has learnt."""
-    trained = load_trained(MODEL)
-    name, classes = trained.facts["data"]["name"], len(trained.classes)
-    data = get_dataset(name, data_dir if name == "cifar10" else None)
+    """Measure the kept net on the test images of CIFAR-10, which it has learnt."""
+    trained, data = load_trained(MODEL), get_dataset("cifar10", data_dir)
     chosen = np.random.RandomState(0).permutation(len(data.train))[: _BATCH * _BATCHES]
-    errors = {}
+    images, errors = data.train.take(chosen).images, {}
     for distance in (*DISTANCES, None):
-        net = models.get_model(MODEL, classes, pretrained=True)
+        net = models.get_model(MODEL, pretrained=True)
         compiler.hybridize(net)
         if distance:
             cut(net, distance)
-        renew_statistics(net, data.train.take(chosen).images, trained.normaliser)
+        renew_statistics(net, images, trained.normaliser)
         found = evaluate_net(net, data.test, trained.normaliser, [mx.cpu()], _BATCH)
         errors[str(distance or "all")] = float(1 - found["top1"])
     return {
-        "data": {"name": name, "fingerprint": data.fingerprint, "test": len(data.test)},
-        "model": MODEL,
-        "weights": pretrained.find(MODEL)["sha256"],
+        **kept_net(data),
         "errors": errors,
         "sources": [
             np.where(np.isnan(matrix), None, matrix).tolist()

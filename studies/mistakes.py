@@ -14,27 +14,22 @@ from figures.pictures import draw_predictions
 from inference.classifiers import open_classifier
 from inference.evaluation import choose_split
 from inference.metrics import measure as measure_errors
-from studies.feature_reuse import MODEL
+from studies.feature_reuse import MODEL, kept_net
 from studies.study import Measurement
 from utils import table
-from weights import pretrained
 
 SHOWN = 6
 
 
 def measure(data_dir: str | None) -> dict[str, Any]:
-    """Measure the kept net on the test images of the data that it has learnt."""
-    net = open_classifier(MODEL)
-    name = net.facts["data"]["name"]
-    data = get_dataset(name, data_dir if name == "cifar10" else None)
+    """Measure the kept net on the test images of CIFAR-10, which it has learnt."""
+    net, data = open_classifier(MODEL), get_dataset("cifar10", data_dir)
     test = choose_split(net, MODEL, data, "test")
     probabilities = net.probabilities(test.images)
     wrong = probabilities.argmax(axis=1) != test.labels
     surest = np.argsort(np.where(wrong, -probabilities.max(axis=1), 1), kind="stable")[:SHOWN]
     return {
-        "data": {"name": name, "fingerprint": data.fingerprint, "test": len(test)},
-        "model": MODEL,
-        "weights": pretrained.find(MODEL)["sha256"],
+        **kept_net(data),
         "classes": data.classes,
         **measure_errors(probabilities, test.labels, data.classes),
         "surest": [

@@ -29,6 +29,7 @@ def test_what_a_net_is_sure_and_wrong_of_is_shown(tmp_path, monkeypatch):
     facts = {"name": "shapes", "val_size": 0, "seed": 0, "fingerprint": data.fingerprint}
     net = Classifier(data.classes, {"data": facts}, run)
     monkeypatch.setattr(mistakes, "open_classifier", lambda name: net)
+    monkeypatch.setattr(mistakes, "get_dataset", lambda *_: data)
     found = json.loads(to_json(mistakes.measure(None)))
     assert found["images"] == 2000
     assert [each["number"] for each in found["surest"]] == run.erred
