@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from stub import NAME, keep
+from stub import keep
 
 import models
 from figures import summary
-from records.config import Config
 from studies import parameters
-from studies.study import NAMES, Entry, Measurement, entries, get_study
+from studies.study import NAMES, Measurement, entries, get_study
 
 RUNS = [name for name in NAMES if not isinstance(get_study(name), Measurement)]
 
@@ -30,12 +29,12 @@ def test_every_recipe_is_a_net_on_cifar10_and_no_two_are_one(name):
 
 def test_errors_stand_over_the_parameters_and_the_work_of_their_nets(tmp_path, monkeypatch):
     monkeypatch.setattr("studies.study.ROOT", tmp_path)
-    runs = []
-    for number, (recipe, error) in enumerate((("resnet20", 0.3), ("k16", 0.2), ("resnet20", 0.4))):
-        config = entries("parameters", parameters.STUDY)[0].config
-        given = {**config.to_dict(), **parameters.STUDY.recipes[recipe], "seed": number}
-        made = Entry(NAME, recipe, Config.from_dict(given))
-        runs.append(summary.read_run(keep(made, error, parameters=10**6 * (1 + number % 2)).kept))
+    of_name = {each.name: each for each in entries("parameters", parameters.STUDY)}
+    kept = [("resnet20-seed0", 0.3, 1), ("k16-seed0", 0.2, 2), ("resnet20-seed1", 0.4, 1)]
+    runs = [
+        summary.read_run(keep(of_name[name], error, parameters=10**6 * millions).kept)
+        for name, error, millions in kept
+    ]
     figure = parameters.draw(summary.group(runs), tmp_path / "picture.png")
     by_parameters, by_work = figure.axes
     drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in by_parameters.lines]
