@@ -1,7 +1,7 @@
 """How a command ends: a user's mistake is one line and exit code 2, Ctrl-C says nothing.
 
-Commands import this module before any other of theirs and call `end_on_ctrl_c`, because the rest
-takes seconds.
+Commands import this module first and call `end_on_ctrl_c`, because their other imports take
+seconds.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class InputError(ValueError):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that tells a mistake in one line, as everything else does, without all its flags."""
+    """A parser whose mistakes are an `InputError` of one line, without a list of all flags."""
 
     def __init__(self, **options: Any) -> None:
         spec = sys.modules["__main__"].__spec__
@@ -35,7 +35,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**options)
 
     def print_help(self, file: Any = None) -> None:
-        print(self.format_help(), end="", file=file)  # argparse keeps a failure to itself
+        print(self.format_help(), end="", file=file)  # argparse would hide a failed write
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message} (--help lists the flags)")
@@ -51,20 +51,19 @@ def one_line(what: str) -> Iterator[None]:
 
 
 def end_on_ctrl_c() -> None:
-    """Let Ctrl-C end a command without a traceback until its main runs, which sets that back.
+    """Let Ctrl-C end a command without a traceback while it is still importing.
 
-    For a command that has just been started, and has nothing to save or to say yet. A signal that
-    is ignored stays ignored.
+    `command_line` restores Python's own handling. A signal that is ignored stays ignored.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a hint at the names most like an unknown one, to be put at the end of a message.
+    """Return the end of a message about an unknown name: `` did you mean a, b?``.
 
-    It is `` did you mean a, b?`` with a space in front, the most alike first and three at most;
-    empty where nothing is alike.
+    It begins with a space and has three names at most, the most similar first; it is empty where
+    none is similar.
     """
     names = {known_name.lower(): known_name for known_name in known}
     alike = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
@@ -77,15 +76,15 @@ def printable(text: str) -> str:
 
 
 def tell(line: str) -> None:
-    """Say why a command ends, on stderr, if anybody reads that."""
+    """Print one line to stderr; that nobody can read it is no error."""
     with contextlib.suppress(OSError):
         print(printable(" ".join(line.splitlines())), file=sys.stderr)
 
 
 def flush_screen() -> OSError | None:
-    """Write out what stdout and stderr hold; one that cannot be written goes nowhere from now on.
+    """Flush stdout and stderr; return the error of one that cannot be written, or None.
 
-    Then return why: its reader has gone away, or its disk is full.
+    What is written there afterwards is dropped: its reader has gone, or its disk is full.
     """
     problem = None
     for stream in (sys.stdout, sys.stderr):
@@ -99,12 +98,14 @@ def flush_screen() -> OSError | None:
 
 
 def command_line(main: Callable[..., int | None]) -> Callable[..., int]:
-    """Wrap a command's main, so that every end of it is an exit code and at most one line.
+    """Wrap a command's main, so that it ends with an exit code and prints at most one line.
 
-    An `InputError` is told on stderr, and so is a package that is not installed: 2. Ctrl-C: 130. A
-    pipe that nobody reads any more ends it quietly, as it ends `head`'s other writers: 141; output
-    that cannot be written for another reason, such as a full disk, is told: 2. Stdout writes what
-    its encoding lacks, such as a file's name that is no text, with backslashes, as stderr does.
+    - 2: an `InputError`, a package that is not installed, or output that cannot be written (a full
+      disk); a line on stderr says which.
+    - 130: Ctrl-C.
+    - 141: nobody reads its output any more, as when `head` has seen enough.
+
+    Characters that stdout's encoding lacks are written with backslashes, as on stderr.
     """
 
     @functools.wraps(main)

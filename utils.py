@@ -1,6 +1,6 @@
-"""What several packages share: devices, pixels as a net's input, files that are whole.
+"""What several packages share: devices, normalising of pixels, files written as a whole.
 
-MXNet is imported by what needs it, since an ONNX file does without.
+MXNet is imported inside the functions that need it, since ONNX files are used without it.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def contexts(ctx: str, gpus: Sequence[int] = ()) -> list:
 def to_device(array: np.ndarray, ctx: Any) -> Any:
     """Return a NumPy array as an NDArray, without copying it where `ctx` is the CPU.
 
-    The array becomes read-only: MXNet reads it when it gets round to it.
+    The array becomes read-only, since MXNet reads it later, in the background.
     """
     from runtime import mx
 
@@ -171,10 +171,10 @@ def write_synced(path: Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that has its new content when the block ends, or else stays as it is.
+    """Open a file to write; it gets its new content when the block ends without an error.
 
-    Whoever names a link means the file that it leads to, and whoever names a pipe or a device wants
-    it written to, not replaced. A hidden file beside it is used on the way.
+    A link stays one: the file that it leads to is replaced. A pipe or a device is written to. The
+    content is first written to a hidden file beside it.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Trained nets, whatever they are kept in: to be used, and to be started from.
+"""Load trained nets from runs, checkpoints, pretrained and other files: to use, or to start from.
 
 Nothing here trusts a file: parameters are read by `params_file`, and JSON is checked.
 """

@@ -1,4 +1,4 @@
-"""The command line of `train_cifar10.py`: its flags, in groups, and what a resumed run is told."""
+"""The command line of `train_cifar10.py`: its flags, and which of them a resumed run takes."""
 
 from __future__ import annotations
 

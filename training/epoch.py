@@ -1,4 +1,4 @@
-"""One epoch: its steps, when to save or to stop in between, and what is kept and said of it."""
+"""One epoch: its steps, when to save or to stop between them, its history and its log."""
 
 from __future__ import annotations
 
@@ -30,10 +30,7 @@ class StoppedError(Exception):
 
 
 class StepMetrics:
-    """Adds up the metrics of steps, and looks at each while the device works on the next.
-
-    The sums in `progress` are kept up to date, with the steps that are computed.
-    """
+    """Adds up the metrics of steps in `progress`; reads each while the device works on the next."""
 
     def __init__(self, run: Run, progress: Progress) -> None:
         self.run, self.progress = run, progress
@@ -47,13 +44,13 @@ class StepMetrics:
         sums : mxnet.nd.NDArray
             (2,): sum of losses and correct answers of this worker.
         requests : sequence of float
-            What this worker would like to happen.
+            1 for each of stopping and saving that this worker asks for, else 0.
 
         Returns
         -------
         sequence of float
-            Requests added up over workers: alone, those given; else those of the step before,
-            because every worker must act on them at the same step.
+            The requests of all workers, added up. With several workers they are those of the step
+            before, because all have to act on them at the same step.
         """
         array = mx.nd.concat(sums, mx.nd.array(requests), dim=0)
         agreed = self.drain()
@@ -207,7 +204,7 @@ def finish_epoch(run: Run, progress: Progress, validation: Mapping[str, Any] | N
 
 
 def log_epoch(line: dict[str, Any], epochs: int, pace: Pace) -> None:
-    """Say an epoch's numbers."""
+    """Log an epoch's numbers."""
     validation = ""
     if line["val_acc"] is not None:
         error = 100 * (1 - line["val_acc"])

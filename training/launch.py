@@ -4,9 +4,9 @@
     python -m training.launch --workers 8 --hosts hosts.txt -- train_cifar10.py --kvstore dist_sync
 
 The job is MXNet's parameter server: a scheduler here, servers and workers here or, by ssh, on
-hosts. MXNet itself waits for ever for a worker that is gone. So each process has a pipe from this
-one as its stdin, which brings it signals, and ends it when it is closed; and ssh gives up a machine
-that has been silent for 30 s. The network must be a trusted one: MXNet asks nobody who they are.
+hosts. MXNet itself waits for ever for a worker that is gone. So the stdin of each process is a pipe
+from this one: it brings signals, and the process ends when it is closed. ssh gives up a machine
+that has been silent for 30 s. The network must be a trusted one: MXNet authenticates nobody.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def supervise(processes: Mapping[str, subprocess.Popen]) -> int:
 
 
 def take_part(command: Sequence[str]) -> int:
-    """Be the process that ``DMLC_ROLE`` says: a worker, which runs the command, or one for them."""
+    """Run as what ``DMLC_ROLE`` says: a worker runs the command; a server serves until the end."""
     threading.Thread(target=_listen, daemon=True).start()
     # MXNet would take the first interface's, whatever it leads to.
     os.environ["DMLC_NODE_HOST"] = address_towards(os.environ["DMLC_PS_ROOT_URI"])
@@ -158,7 +158,7 @@ def _listen() -> None:
     """Take signals from the launcher, and end this process when it closes the pipe or is gone."""
     while numbers := os.read(0, 64).split():
         os.kill(os.getpid(), int(numbers[0]))
-    os._exit(1)  # whatever it waits for; checkpoints are whole at any moment
+    os._exit(1)  # MXNet may wait for ever; a checkpoint is whole at any moment
 
 
 @command_line

@@ -1,4 +1,4 @@
-"""What a run consists of: its config, data, net and optimizer, and how far it has come."""
+"""What a run consists of: its config, data, net and optimizer."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class DivergedError(Exception):
 
 @dataclass
 class Run:
-    """What a run works with, put together by `build`."""
+    """The parts of a run; `build` makes them."""
 
     config: Config
     workers: Workers
@@ -90,10 +90,10 @@ class Run:
 
 
 def build(config: Config, workers: Workers, initial: InitialWeights | None = None) -> Run:
-    """Put together everything that a run needs, but for its folder.
+    """Make all parts of a run except its folder.
 
-    From `initial` weights it starts, of which those of worker 0 count; images are then normalised
-    as theirs were.
+    It starts from `initial` weights if they are given (to worker 0), and then normalises images as
+    those that the weights were trained on.
 
     Raises
     ------

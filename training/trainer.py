@@ -16,11 +16,11 @@ from utils import LOG
 
 
 def prepare_amp(config: Config, ctx: Sequence[Any]) -> str:
-    """Let MXNet compute in 16 bits, before any net is built.
+    """Choose a run's precision, and switch MXNet's AMP on if it is needed, before any net is built.
 
-    On GPUs it is float16 from here on, by MXNet's own AMP. On a CPU that fails at the shortcut of
-    a ResNet, whose zeros it casts to float32, so there the compiler computes in bfloat16. Where it
-    cannot, or where the CPU would only be slower, it is float32, and the log says why.
+    Float16 on GPUs, by AMP. On a CPU, AMP fails at the shortcut of a ResNet, whose zeros it casts
+    to float32, so the compiler computes in bfloat16 there. Where it cannot, or would be slower, it
+    is float32, and the log says why.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def make_trainer(
 ) -> gluon.Trainer:
     """Return the optimizer of a net on the devices `ctx`: Nesterov SGD, updated on the workers.
 
-    It is connected: all devices and workers hold the weights of the first. Its momentum is there.
+    All devices and workers then hold the weights of the first one, and momentum is allocated.
     """
     parameters = net.collect_params()
     if config.no_decay_norm:
