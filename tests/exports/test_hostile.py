@@ -158,15 +158,10 @@ def test_what_might_never_end_is_not_read(folder, name):
         open_classifier(folder / name)
 
 
-def large_weight(model):
-    """Add a weight of 64 MiB, which to read takes as much memory again."""
-    size = 2**24
-    model.graph.initializer.add(name="w", data_type=1, dims=[size], raw_data=bytes(4 * size))
-
-
 def test_memory_has_a_bound_that_grows_with_the_file(folder, monkeypatch):
-    data = as_onnx(large_weight)((folder / ONNX).read_bytes())
-    monkeypatch.setattr(sandbox, "MEMORY", 2**25)
+    weight = {"name": "w", "data_type": 1, "dims": [2**24], "raw_data": bytes(2**26)}
+    data = as_onnx(lambda m: m.graph.initializer.add(**weight))((folder / ONNX).read_bytes())
+    monkeypatch.setattr(sandbox, "MEMORY", 2**25)  # less than to read that weight takes
     sandbox.try_in_child(load_onnx, data, source="a file")
     monkeypatch.setattr(sandbox, "MEMORY_PER_BYTE", 0)
     with pytest.raises(InputError, match=CHILD):
