@@ -11,8 +11,8 @@ Random images, initial weights, batch 64. A training step is forward, backward a
 with Nesterov momentum and weight decay); a validation pass before it counts in the memory, as in a
 run. PyTorch runs at its best: ReLUs and additions in place, fused optimizer, pages kept by the
 allocator, in both layouts; in inference frozen, with BatchNorms folded. ``PyTorch compiled`` is
-torch.compile's. Plain Gluon is the same net by Gluon's `hybridize`, with MXNet's own threads: half
-of the processors. With --amp our nets compute in bfloat16, PyTorch's under torch.autocast.
+torch.compile's. Plain Gluon is the same net by Gluon's `hybridize`. All contenders compute on all
+cores. With --amp our nets compute in bfloat16, PyTorch's under torch.autocast.
 
 Each round of a contender is a process of its own, this script with ``--contender``. They take
 turns, so that a machine whose speed drifts treats all alike.
@@ -201,9 +201,8 @@ class Round(NamedTuple):
 
 def take_round(form: str, task: Task, steps: int) -> Round:
     """Let a contender take some steps in a process of its own."""
-    half = max(1, len(os.sched_getaffinity(0)) // 2)  # of the processors: MXNet's own choice
     environment = {**_ENVIRONMENT, **(KEEP_PAGES if form in LAYOUTS else {})}
-    environment["OMP_NUM_THREADS"] = str(half if form == "plain Gluon" else cores())
+    environment["OMP_NUM_THREADS"] = str(cores())
     flags = [*["--inference"] * task.inference, *["--amp"] * task.amp, "--batch", str(task.batch)]
     command = [__file__, task.net, *flags, "--steps", str(steps), "--contender", form]
     streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
