@@ -143,7 +143,8 @@ def group(runs: Sequence[RunFacts]) -> list[Row]:
     rows: dict[str, Row] = {}
     pairs = sorted(zip(keys, runs), key=lambda pair: (not pair[1].finished, pair[1].seed))
     for key, run in zip(keys, runs):
-        told = (f"{name}={_text(run, name)}" for name in differing if name != "model")
+        own = [name for name in differing if run.settings[name] is not None]  # else the model's
+        told = (f"{name}={_text(run, name)}" for name in own if name != "model")
         rows[key] = Row(printable(run.settings["model"]), printable(", ".join(told)))
     for key, run in pairs:
         row = rows[key]

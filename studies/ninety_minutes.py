@@ -9,8 +9,7 @@ _RECIPE = {"preset": "cpu-90min", "ema": 0.999}
 STUDY = Study(
     question="How low is the error after ninety minutes on two cores?",
     recipes={
-        "pooled": _RECIPE,
-        "pooled-sd": {**_RECIPE, "final_survival_prob": 0.8},
+        "pooled-sd": {**_RECIPE, "epochs": 32, "final_survival_prob": 0.8},
         "densenet": {
             **_RECIPE,
             "model": "densenet_bc40_k16",
@@ -19,6 +18,7 @@ STUDY = Study(
             "pool": False,
             "growth_rate": 24,
         },
+        "pooled": {**_RECIPE, "epochs": 32},
     },
     seeds=(0,),
 )
