@@ -12,10 +12,10 @@ from typing import Any, Sequence
 import matplotlib.figure as figures
 import numpy as np
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import MaxNLocator
 
 from errors import InputError
-from figures.style import caption, curve_style, draw_band, new_figure, save
+from figures.style import caption, curve_style, draw_band, log_ticks, new_figure, save
 from utils import read_regular
 
 SPLITS = {"train": ("training", 1.0), "val": ("validation", 2.4)}  # names, widths of their curves
@@ -118,9 +118,7 @@ def plot_curves(run_dirs: Sequence[str | Path], out: str | Path | None = None) -
         finish(axes, title)
     # A net whose BatchNorm statistics still lag may begin with a loss ten times all others.
     loss.set_yscale("log")
-    loss.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    loss.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    loss.yaxis.set_minor_formatter(NullFormatter())
+    log_ticks(loss.yaxis)
     lr.set_ylim(bottom=0)
     figure.legend(handles=[*lr.lines, *drawn.values()], loc="outside lower center", ncols=5)
     return save(figure, out)

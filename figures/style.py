@@ -9,6 +9,7 @@ from typing import Any, Sequence
 import matplotlib.figure as figures
 import numpy as np
 from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from errors import InputError
 from utils import write_atomically
@@ -36,6 +37,13 @@ def draw_band(
     if len(curves) > 1:
         band = {"color": look["color"], "alpha": 0.2, "linewidth": 0}
         axes.fill_between(places, curves.min(axis=0), curves.max(axis=0), **band)
+
+
+def log_ticks(axis: Any) -> None:
+    """Label a logarithmic axis at 1, 2, 5, 10 and so on, without powers of ten."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def caption(text: str, longest: int) -> str:

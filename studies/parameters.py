@@ -9,7 +9,7 @@ import matplotlib.figure as figures
 import numpy as np
 
 import models
-from figures.style import MARKERS, curve_style, new_figure, save
+from figures.style import MARKERS, curve_style, log_ticks, new_figure, save
 from figures.summary import Row
 from studies.study import Study
 
@@ -33,9 +33,8 @@ def draw(rows: Sequence[Row], path: Path | None = None) -> figures.Figure:
     """
     figure = new_figure(11, 4.4)
     panels = figure.subplots(1, 2, sharey=True)
-    for axes, place, unit in zip(
-        panels, (_parameters, _work), ("parameters", "multiply-accumulates")
-    ):
+    units = {"parameters": lambda row: row.parameters / 1e6, "multiply-accumulates": _work}
+    for axes, (unit, place) in zip(panels, units.items()):
         for number, (family, prefix) in enumerate(FAMILIES.items()):
             found = [row for row in rows if row.model.startswith(prefix) and row.finished]
             found.sort(key=place)
@@ -47,6 +46,7 @@ def draw(rows: Sequence[Row], path: Path | None = None) -> figures.Figure:
             for where, each in zip(places, errors):
                 axes.plot([where] * len(each), each, ".", color=look["color"])
         axes.set_xscale("log")
+        log_ticks(axes.xaxis)
         axes.set_xlabel(f"{unit}, millions")
         axes.grid(alpha=0.3, which="both")
     panels[0].set_ylabel("test error, %")
@@ -54,14 +54,9 @@ def draw(rows: Sequence[Row], path: Path | None = None) -> figures.Figure:
     return save(figure, path)
 
 
-def _parameters(row: Row) -> float:
-    return float(row.parameters / 1e6)
-
-
 def _work(row: Row) -> float:
     settings = next(iter(row.finished.values())).settings
-    rate = settings["growth_rate"]
-    options = {} if rate is None else {"growth_rate": rate}
+    options = {"growth_rate": settings["growth_rate"]} if settings["growth_rate"] else {}
     net = models.get_model(settings["model"], **options)
     return float(models.count_multiply_accumulates(net) / 1e6)
 
