@@ -138,13 +138,13 @@ def _number(values: Any, name: str, path: Path, most: float = 1e12) -> float:
 def group(runs: Sequence[RunFacts]) -> list[Row]:
     """Return rows in the order of the runs; what repeats a row's seed is told and left out."""
     keys = [json.dumps(run.settings, sort_keys=True) for run in runs]
-    names = runs[0].settings
+    names = [name for name in runs[0].settings if name != "model"]
     differing = [name for name in names if len({_text(run, name) for run in runs}) > 1]
     rows: dict[str, Row] = {}
     pairs = sorted(zip(keys, runs), key=lambda pair: (not pair[1].finished, pair[1].seed))
     for key, run in zip(keys, runs):
-        own = [name for name in differing if run.settings[name] is not None]  # else the model's
-        told = (f"{name}={_text(run, name)}" for name in own if name != "model")
+        # What is None is the model's own.
+        told = (f"{n}={_text(run, n)}" for n in differing if run.settings[n] is not None)
         rows[key] = Row(printable(run.settings["model"]), printable(", ".join(told)))
     for key, run in pairs:
         row = rows[key]
