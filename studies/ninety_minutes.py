@@ -18,7 +18,6 @@ STUDY = Study(
             "pool": False,
             "growth_rate": 24,
         },
-        "pooled": {**_RECIPE, "epochs": 32},
     },
     seeds=(0,),
 )
