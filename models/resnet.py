@@ -256,8 +256,8 @@ def resnet(depth, bottleneck=False, width=1, pool=False, **options):
     Zagoruyko, Komodakis: Wide Residual Networks, https://arxiv.org/abs/1605.07146, with the first
     convolution widened too, so that shortcuts stay free of parameters.
 
-    With `pool` it is in the manner of the fastest trainings of CIFAR-10: a pooled convolution in
-    front of each group, after Page: How to Train Your ResNet,
+    With `pool` (depth 11, 17, …) it is in the manner of the fastest trainings of CIFAR-10: a pooled
+    convolution in front of each group, after Page: How to Train Your ResNet,
     https://myrtle.ai/learn/how-to-train-your-resnet, and channels in the ratio of Jordan: 94% on
     CIFAR-10 in 3.29 Seconds on a Single GPU, https://arxiv.org/abs/2404.00498. The blocks stay He
     et al.'s.
@@ -271,6 +271,7 @@ def resnet(depth, bottleneck=False, width=1, pool=False, **options):
 # name: (options of `resnet`, C10+ error in percent or None). The errors of depths 20 to 56 and 164
 # are He et al.'s, of 110 and 1202 the stochastic-depth paper's.
 VARIANTS: dict[str, tuple[dict[str, Any], float | None]] = {
+    "resnet11_pooled": ({"depth": 11, "pool": True}, None),
     "resnet20": ({"depth": 20}, 8.75),
     "resnet32": ({"depth": 32}, 7.51),
     "resnet44": ({"depth": 44}, 7.17),

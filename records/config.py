@@ -20,7 +20,6 @@ from records.recipes import default_preset, read_recipe
 MODEL_OPTIONS = (
     "depth",
     "width",
-    "pool",
     "growth_rate",
     "bottleneck",
     "compression",
@@ -32,8 +31,8 @@ RESUMABLE = ("epochs", "data_dir", "checkpoint_minutes", "log_interval", "resume
 # What may differ besides, in this part of the run alone: where it is and what computes it.
 PLACE = ("ctx", "gpus", "run_dir", "name")
 
-# Settings of older runs that changed how a net was computed, not what it is.
-_RETIRED = ("memory_efficient",)
+# Settings of older runs, and those of their values that are passed over: they change no net.
+_RETIRED: Mapping[str, tuple[Any, ...]] = {"memory_efficient": (False, True), "pool": (False,)}
 
 
 def yes_no(text: str) -> bool:
@@ -90,7 +89,6 @@ class Config:
     model: str = flag("densenet", "what to train; python -m models lists the names")
     depth: int | None = flag(None, "depth instead of the model's own", int, 1, 2000)
     width: int | None = flag(None, "ResNet: times the channels of every layer", int, 1, 32)
-    pool: bool = flag(False, "ResNet: conv and max pooling before each group; depth 11, 17, ...")
     growth_rate: int | None = flag(None, "DenseNet: channels that a layer adds", int, 1, 256)
     bottleneck: bool | None = flag(None, "DenseNet: 1x1 convolutions, yes or no", yes_no)
     compression: float | None = flag(None, "DenseNet: share a transition keeps", float, 0.01, 1)
@@ -208,7 +206,7 @@ def checked(values: Mapping[str, Any], where: str = "") -> dict[str, Any]:
         If a name is unknown, or a value is of the wrong type or out of range.
     """
     fields = {field.name: field for field in dataclasses.fields(Config)}
-    values = {name: value for name, value in values.items() if name not in _RETIRED}
+    values = {n: v for n, v in values.items() if not any(v is old for old in _RETIRED.get(n, ()))}
     unknown = [
         f"unknown setting {name[:40]!r}:{nearest(name[:40], fields)}"
         for name in values

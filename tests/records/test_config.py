@@ -61,18 +61,21 @@ def test_every_preset_is_a_whole_run():
 
 def test_flags_win_over_a_file_and_a_file_over_the_preset_that_it_builds_on(recipe):
     path = recipe({"preset": "cpu-90min", "lr": 0.2, "wd": 1})
-    made = parse_args(["--preset", path, "--wd", "0.5", "--pool", "no"])
-    assert (made.lr, made.wd, made.pool, made.epochs, made.preset) == (0.2, 0.5, False, 28, path)
+    made = parse_args(["--preset", path, "--wd", "0.5", "--cutout", "4"])
+    assert (made.lr, made.wd, made.cutout, made.epochs, made.preset) == (0.2, 0.5, 4, 30, path)
     assert parse_args(["--preset", recipe({})]).epochs == Config.epochs
 
 
 def test_a_run_is_repeated_by_its_config_but_for_its_name_and_place(recipe):
     first = make_config(model="resnet20", epochs=7, lr_milestones=(3, 0.9), data_dir="images")
     own = {"name": "first", "run_dir": "/elsewhere", "resume": "/elsewhere/first"}
-    retired = {"memory_efficient": True}  # a setting of older versions
+    retired = {"memory_efficient": True, "pool": False}  # settings of older versions
     path = recipe({"config": {**first.to_dict(), **own, **retired}, "parameters": 1})
     second = parse_args(["--preset", path, "--seed", "1"])
     assert second.to_dict() == {**first.to_dict(), "preset": path, "seed": 1}
+    other_net = recipe({"config": {**first.to_dict(), "pool": True}})
+    with pytest.raises(InputError, match="unknown setting 'pool'"):
+        parse_args(["--preset", other_net])
 
 
 def test_without_augmentation_a_densenet_has_dropout_unless_told_otherwise(recipe):
@@ -206,7 +209,7 @@ def test_a_damaged_config_is_refused(tmp_path, data):
             "DenseNet-C-100, k=12, compression=0.25",
         ),
         ("--model se_densenet40_k12 --bottleneck yes", "SE-DenseNet-B-40, k=12"),
-        ("--preset cpu-90min", "ResNet-11, width=2, pooled"),
+        ("--preset cpu-90min --width 2", "ResNet-11, width=2, p_L=0.9, pooled"),
         ("--model stochastic_depth", "ResNet-110, p_L=0.5"),
         ("--model resnet164 --depth 110", "ResNet-110, pre-activation"),
         ("--model cifar_resnet20_v1", "cifar_resnet20_v1"),
