@@ -97,7 +97,8 @@ def get_model(name, classes=10, pretrained=False, **options):
         GluonCV's, downloaded once. If they tell another number of classes apart, the output layer
         is new, and a warning says so.
     **options
-        Of `models.densenet.densenet` or `models.resnet.resnet`, over those of the name.
+        Of `models.densenet.densenet` or `models.resnet.resnet`, over those of the name and of its
+        trained weights: a net with stochastic depth has the p_L that it was trained with.
 
     Returns
     -------
@@ -118,6 +119,8 @@ def get_model(name, classes=10, pretrained=False, **options):
     name = ALIASES.get(name, name)
     if name in REGISTRY:
         constructor, defaults, _ = REGISTRY[name]
+        if pretrained:
+            defaults = {**defaults, **weights.find(name)["facts"]["options"]}
         _check_options(name, constructor, options)
         net = constructor(**{**defaults, **options, "classes": classes})
     elif name in _gluoncv_names():

@@ -75,6 +75,19 @@ def test_published_run_is_rounded_measured_and_loaded_by_name(table, finished_ru
     assert len(pretrained.read_table()) == 1
 
 
+def test_what_a_name_leaves_open_is_as_it_was_in_training(table, finished_run, tmp_path_factory):
+    run = shutil.copytree(finished_run, tmp_path_factory.mktemp("run") / "run")
+    text = (run / "config.json").read_text()
+    (run / "config.json").write_text(
+        text.replace('"final_survival_prob": null', '"final_survival_prob": 0.8')
+    )
+    publish(run)
+    assert models.get_model("resnet20_sd", pretrained=True).survival_probs[-1] == 0.8
+    net = models.get_model("resnet20_sd", pretrained=True, final_survival_prob=1)
+    assert not net.drops
+    assert models.get_model("resnet20_sd").survival_probs[-1] == 0.5
+
+
 def test_pretrained_net_of_other_classes_has_a_new_output_layer(caplog):
     row = ROWS[0]
     net = models.get_model(row["model"], classes=3, pretrained=True)
