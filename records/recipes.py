@@ -63,7 +63,7 @@ PRESETS: Mapping[str, Preset] = {
             "model": "resnet11_pooled_sd",
             "final_survival_prob": 0.9,
             "amp": True,
-            "epochs": 30,
+            "epochs": 27,
             "batch_size": 128,
             "lr": 0.1,
             "lr_schedule": "cosine",

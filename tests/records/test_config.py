@@ -62,7 +62,7 @@ def test_every_preset_is_a_whole_run():
 def test_flags_win_over_a_file_and_a_file_over_the_preset_that_it_builds_on(recipe):
     path = recipe({"preset": "cpu-90min", "lr": 0.2, "wd": 1})
     made = parse_args(["--preset", path, "--wd", "0.5", "--cutout", "4"])
-    assert (made.lr, made.wd, made.cutout, made.epochs, made.preset) == (0.2, 0.5, 4, 30, path)
+    assert (made.lr, made.wd, made.cutout, made.epochs, made.preset) == (0.2, 0.5, 4, 27, path)
     assert parse_args(["--preset", recipe({})]).epochs == Config.epochs
 
 
