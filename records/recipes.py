@@ -58,7 +58,7 @@ PRESETS: Mapping[str, Preset] = {
     ),
     "cpu-90min": Preset(
         "this repository: a ResNet-11 that pools early, all 50,000 images, the last epoch's error",
-        "ninety minutes on two cores with AVX2",
+        "11.7 % error on JPEG-compressed CIFAR-10 (one run), 83 minutes on two cores with AVX2",
         {
             "model": "resnet11_pooled_sd",
             "final_survival_prob": 0.9,

@@ -120,12 +120,28 @@ def test_the_tables_of_models_have_their_counts_and_published_errors():
         assert round(models.count_multiply_accumulates(net) / 1e6) == int(work.replace(",", ""))
 
 
-def test_the_run_of_ninety_minutes_is_told_as_it_was():
-    results = json.loads(read("results/cpu-90min/results.json"))
+@pytest.mark.parametrize(
+    ("run", "page", "told"),
+    [
+        (
+            "cpu-90min",
+            "results/README.md",
+            "**{error:.2f} % test error** (95 % interval {low:.2f} to {high:.2f}) "
+            "after {minutes:.1f} minutes",
+        ),
+        (
+            "ninety-minutes/resnet11_pooled_sd-seed0",
+            "README.md",
+            "{epochs} epochs | {minutes:.0f} minutes on two cores with AVX2: {error:.1f} %",
+        ),
+    ],
+)
+def test_runs_of_ninety_minutes_are_told_as_they_were(run, page, told):
+    results = json.loads(read(f"results/{run}/results.json"))
     error, minutes = 100 * (1 - results["test_acc_best"]), results["train_seconds"] / 60
-    low, high = wilson(round(100 * error), 10_000)
-    told = f"**{error:.2f} % test error** (95 % interval {100 * low:.2f} to {100 * high:.2f})"
-    assert f"{told} after {minutes:.1f} minutes" in read("results/README.md")
+    low, high = (100 * bound for bound in wilson(round(100 * error), 10_000))
+    text = told.format(error=error, minutes=minutes, low=low, high=high, **results)
+    assert text in " ".join(read(page).split())
 
 
 def test_the_readmes_pictures_are_of_the_errors_that_the_studies_found():

@@ -36,7 +36,7 @@ NETS = [  # name, options, whether pixels go in instead of normalised images
     ("se_densenet40_k12", {"depth": 7}, False),
     ("densenet_bc40_k16", {"depth": 10, "dropout": 0.2}, True),
     ("resnet20_sd", {"depth": 8}, False),
-    ("resnet20", {"depth": 11, "pool": True}, True),
+    ("resnet11_pooled", {}, True),
     ("se_resnet164_sd", {"depth": 11}, False),
     ("cifar_resnet20_v1", {}, True),
     ("cifar_resnet20_v2", {}, True),

@@ -34,7 +34,7 @@ def learn(net):
         # Norms that do not follow convolutions.
         ("densenet_bc40_k16", {"depth": 10, "growth_rate": 5}),
         ("resnet164", {"depth": 11}),
-        ("resnet20", {"depth": 11, "pool": True}),
+        ("resnet11_pooled", {}),
     ],
 )
 def test_a_frozen_net_stays_the_function_that_it_was_in_any_batches_on_any_devices(name, options):
