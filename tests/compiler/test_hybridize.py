@@ -192,19 +192,19 @@ def test_what_is_random_stays_so_in_a_frozen_net():
 
 
 def test_explain_says_what_was_done_and_what_was_not():
-    grouped = nn.Conv2D(24, 3, groups=2, in_channels=24)
+    grouped = nn.Conv2D(20, 3, groups=2, in_channels=20)  # no whole blocks, of 16 or of 8
 
     def after(F, x):
         return F.sin(grouped(F.Pooling(x, kernel=(2, 2), pool_type="max")))
 
-    net = Net(24, after)
+    net = Net(20, after)
     net.register_child(grouped)
     report = compiler.explain(net, (4, 3, 8, 8))
     assert (report.taken["pad"], report.left["pad"]) == (1, {"in groups": 1})
     assert (report.taken["elementwise"], report.taken["average"]) == (1, 0)  # pooling, of a part
     assert report.left["(no rule)"] == {"sin": 1}
     assert "pad              1  1× in groups" in str(report)
-    wide = -(-24 // compiler.channels.BLOCK) * compiler.channels.BLOCK
-    assert f"channels of images: 72, computed as {3 * wide} (blocks of " in str(report)
+    wide = -(-20 // compiler.channels.BLOCK) * compiler.channels.BLOCK
+    assert f"channels of images: 60, computed as {3 * wide} (blocks of " in str(report)
     assert "changes of layout to be expected: 1" in str(report)
     assert "%net" in str(report.graph)
