@@ -185,7 +185,7 @@ def plot(rows: Sequence[Row], out: str | Path | None = None) -> figures.Figure:
         raise InputError("these runs have no epoch yet: there is nothing to plot")
     axes.set_ylabel("error, %")
     banded = any(len(row.finished or row.unfinished) > 1 for row in rows)
-    finish(axes, "mean over seeds; bands from the least to the largest error" * banded)
+    finish(axes, "mean over seeds; bands from the least to the largest error" if banded else "")
     named = {str(line.get_label()): line for line in axes.lines}  # the thick one of each row
     axes.legend(handles=[*named.values(), *drawn.values()])
     return save(figure, out)

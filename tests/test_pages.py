@@ -132,7 +132,8 @@ def test_the_tables_of_models_have_their_counts_and_published_errors():
         (
             "ninety-minutes/resnet11_pooled_sd-seed0",
             "README.md",
-            "{epochs} epochs | {minutes:.0f} minutes on two cores with AVX2: {error:.1f} %",
+            "| `cpu-90min` | a ResNet-11 that pools early, with stochastic depth, {epochs} epochs "
+            "| {minutes:.0f} minutes on two cores with AVX2: {error:.1f} %",
         ),
     ],
 )
