@@ -14,16 +14,15 @@ _COMMON = {
     "batch_size": 128,
     "amp": True,  # bfloat16, where the processor has it
 }
-_DEPTHS = (1, 0.8, 0.5)
 
 
-def recipes(**settings: Any) -> dict[str, dict[str, Any]]:
+def recipes(*probabilities: float, **settings: Any) -> dict[str, dict[str, Any]]:
     """Return one recipe for each survival probability of the last block."""
-    return {f"p{p}": {**_COMMON, **settings, "final_survival_prob": float(p)} for p in _DEPTHS}
+    return {f"p{p:g}": {**_COMMON, **settings, "final_survival_prob": p} for p in probabilities}
 
 
 STUDY = Study(
     question="Does stochastic depth regularise?",
-    recipes=recipes(no_augment=True, epochs=100),
+    recipes=recipes(1.0, 0.8, 0.5, no_augment=True, epochs=100),
     seeds=(0, 1, 2),
 )
