@@ -21,7 +21,10 @@ from utils import read_regular
 SPLITS = {"train": ("training", 1.0), "val": ("validation", 2.4)}  # names, widths of their curves
 _LONGEST = 40  # letters of a run's name
 _MAX_BYTES = 64 * 2**20
-_NO_EPOCH = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+_NO_EPOCH = (
+    *(ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError),
+    csv.Error,
+)
 
 
 def read_history(run_dir: str | Path) -> list[dict[str, Any]]:
@@ -41,14 +44,15 @@ def read_history(run_dir: str | Path) -> list[dict[str, Any]]:
     lines: Any = data.splitlines()
     if path.suffix == ".csv":
         lines = csv.DictReader(data.decode(errors="replace").splitlines())
-    history = []
-    for number, line in enumerate(lines, 1):
-        try:
+    history: list[dict[str, Any]] = []
+    try:
+        for line in lines:
             epoch = line if isinstance(line, dict) else json.loads(line)
             numbers = {key: float(value) for key, value in epoch.items() if value not in (None, "")}
             history.append({**numbers, "epoch": int(epoch["epoch"]), "lr": numbers["lr"]})
-        except _NO_EPOCH as error:
-            raise InputError(f"{path}, line {number} is not an epoch: {error!r}") from error
+    except _NO_EPOCH as error:
+        number = len(history) + 1
+        raise InputError(f"{path}, line {number} is not an epoch: {error!r}") from error
     return history
 
 

@@ -17,7 +17,6 @@ from utils import write_atomically
 # Okabe and Ito's colours can be told apart by the colour-blind, line styles on grey paper too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLES = ("-", "--", "-.", ":")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 def curve_style(number: int) -> dict[str, Any]:

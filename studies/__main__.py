@@ -28,11 +28,9 @@ from utils import table
 
 def state(entry: Entry) -> str:
     """Say in a few words how far a run has come."""
-    if entry.done:
-        other = entry.differences()
-        return f"done by another recipe: {other}" if other else "done"
-    epochs = entry.epochs_done()
-    return f"{epochs} of {entry.config.epochs} epochs" if epochs else "missing"
+    epochs, other = entry.epochs_done(), entry.differences()
+    begun = f"{epochs} of {entry.config.epochs} epochs" if epochs else "missing"
+    return ("done" if entry.done else begun) + (f", by another recipe: {other}" if other else "")
 
 
 def show(jobs: int) -> None:

@@ -9,7 +9,7 @@ import matplotlib.figure as figures
 import numpy as np
 
 import models
-from figures.style import MARKERS, curve_style, log_ticks, new_figure, save
+from figures.style import curve_style, log_ticks, new_figure, save
 from figures.summary import Row
 from studies.study import Study
 
@@ -42,7 +42,7 @@ def draw(rows: Sequence[Row], path: Path | None = None) -> figures.Figure:
             errors = [[100 * run.test_error for run in row.finished.values()] for row in found]
             look = curve_style(number)
             means = [np.mean(each) for each in errors]
-            axes.plot(places, means, marker=MARKERS[number], label=family, **look)
+            axes.plot(places, means, marker="os"[number], label=family, **look)
             for where, each in zip(places, errors):
                 axes.plot([where] * len(each), each, ".", color=look["color"])
         axes.set_xscale("log")

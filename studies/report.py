@@ -68,8 +68,8 @@ def answer(name: str) -> tuple[str, Callable[[Path], object]]:
         table, described = study.tabulate(found), [found]
     else:
         runs = entries(name, study)
-        refuse_other_recipes(runs)
         done = [entry for entry in runs if entry.done]
+        refuse_other_recipes(done)
         if not done:
             raise InputError(f"no run of {name} is done yet: python -m studies {name}")
         found = summary.group([summary.read_run(entry.kept) for entry in done])

@@ -7,25 +7,26 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
-from typing import Sequence
+from typing import IO, Sequence
 
 from runtime import physical_cores
 
 from datasets import get_dataset
 from errors import tell
 from records.run_folder import describe_environment
-from studies.study import ROOT, Entry, Measurement, anonymise, results_of
+from studies.study import ROOT, Entry, Measurement, anonymise, results_of, write_into
 from training.signals import StopSignals
-from utils import to_json, write_atomically
+from utils import to_json
 
 _LOOK = 0.2  # seconds between looks at the processes
 NICEST = 19
-_ERRORS = ".errors"  # beside a run's recipe
+_RECIPE = ".recipe.json"
 
 
-def start(entry: Entry, data_dir: str | None, threads: int) -> subprocess.Popen:
+def start(entry: Entry, data_dir: str | None, threads: int, errors: IO[bytes]) -> subprocess.Popen:
     """Begin a run, or go on with it, at the lowest priority; its log is in its folder.
 
     Parameters
@@ -35,24 +36,23 @@ def start(entry: Entry, data_dir: str | None, threads: int) -> subprocess.Popen:
         Where CIFAR-10 is.
     threads : int
         To compute with.
+    errors : file
+        What the run says to stderr; a pipe that nobody reads would fill up, and stop the run.
     """
     flags = ["--resume", str(entry.working)]
     if not os.path.exists(entry.working / "config.json"):
-        entry.working.mkdir(parents=True, exist_ok=True)
-        recipe = entry.working / ".recipe.json"
-        write_atomically(recipe, to_json({"config": entry.config.to_dict()}))
-        flags = ["--preset", str(recipe)]
+        write_into(entry.working, _RECIPE, to_json({"config": entry.config.to_dict()}))
+        flags = ["--preset", str(entry.working / _RECIPE)]
         flags += ["--run-dir", str(entry.working.parent), "--name", entry.name]
     if data_dir:
         flags += ["--data-dir", os.path.abspath(data_dir)]
-    with open(entry.working / _ERRORS, "wb") as errors:
-        process = subprocess.Popen(
-            [sys.executable, str(ROOT / "train_cifar10.py"), *flags],
-            stdout=subprocess.DEVNULL,
-            stderr=errors,  # a pipe that nobody reads would fill up, and stop the run
-            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-            start_new_session=True,  # Ctrl-C is for the runner, which passes it on
-        )
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train_cifar10.py"), *flags],
+        stdout=subprocess.DEVNULL,
+        stderr=errors,
+        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+        start_new_session=True,  # Ctrl-C is for the runner, which passes it on
+    )
     with contextlib.suppress(OSError):  # it may have ended; or another kind of system
         os.setpriority(os.PRIO_PROCESS, process.pid, NICEST)
         # Linux shares the processors between sessions first, and heeds `nice` within each alone.
@@ -89,35 +89,37 @@ def run(
     ------
     InputError
         If the data cannot be used: once, and before any run; what has to be downloaded then is.
+        Or if what a run begins with or leaves cannot be written: then the others are stopped.
     """
     threads = max(1, physical_cores() // jobs)
     waiting = [entry for entry in entries if not entry.done]
     for name in {entry.config.dataset for entry in waiting}:
         get_dataset(name, data_dir)
-    running: dict[subprocess.Popen, Entry] = {}
+    running: dict[subprocess.Popen, tuple[Entry, IO[bytes]]] = {}
     deadline, code, asked = time.monotonic() + 3600 * hours, 0, False
-    with StopSignals() as stop:
+    with StopSignals() as stop, contextlib.ExitStack() as at_the_end:
         while running or (waiting and not asked):
             while waiting and len(running) < jobs and not asked:
                 entry = waiting.pop(0)
                 if entry.done:  # by another runner, meanwhile
                     continue
                 print(f"{entry.study}: {entry.name} starts", flush=True)
-                running[start(entry, data_dir, threads)] = entry
+                errors = at_the_end.enter_context(tempfile.TemporaryFile())
+                process = at_the_end.enter_context(start(entry, data_dir, threads, errors))
+                at_the_end.callback(process.terminate)  # does nothing to one that has ended
+                running[process] = entry, errors
             if not asked and (stop.received or time.monotonic() > deadline):
                 asked = True
                 for process in running:
-                    process.send_signal(signal.SIGTERM)
+                    process.terminate()
             for process in [process for process in running if process.poll() is not None]:
-                code = max(code, _ended(process, running.pop(process)))
+                code = max(code, _ended(process, *running.pop(process)))
             time.sleep(_LOOK)
     return 128 + stop.received if stop.received else code
 
 
-def _ended(process: subprocess.Popen, entry: Entry) -> int:
+def _ended(process: subprocess.Popen, entry: Entry, errors: IO[bytes]) -> int:
     """Keep what a run leaves, or say why it has ended without."""
-    text = (entry.working / _ERRORS).read_text(errors="replace")
-    lines = [line for line in text.splitlines() if line.strip()]
     if process.returncode == 0:
         entry.keep()
         print(f"{entry.study}: {entry.name} is done", flush=True)
@@ -125,6 +127,8 @@ def _ended(process: subprocess.Popen, entry: Entry) -> int:
     if process.returncode in (128 + signal.SIGTERM, -signal.SIGTERM):  # the latter while starting
         print(f"{entry.study}: {entry.name} stopped after {entry.epochs_done()} epochs", flush=True)
         return 0
+    errors.seek(0)
+    lines = [line for line in errors.read().decode(errors="replace").splitlines() if line.strip()]
     reason = lines[-1] if lines else f"exit code {process.returncode}"
     tell(f"{entry.study}: {entry.name}: {reason.replace('error: ', '', 1)}")
     return 3 if process.returncode == 3 else 2
@@ -139,6 +143,4 @@ def measure(name: str, study: Measurement, data_dir: str | None) -> None:
         If the data cannot be used, or the file not be written.
     """
     found = {**anonymise(describe_environment()), **study.measure(data_dir)}
-    folder = results_of(name)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "results.json", to_json(found, indent=1) + b"\n")
+    write_into(results_of(name), "results.json", to_json(found, indent=1) + b"\n")

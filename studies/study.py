@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Mapping, Sequence
 
-from errors import InputError, nearest
+from errors import InputError, nearest, one_line
 from figures import summary
 from figures.curves import read_history
 from records.config import Config, make_config
@@ -111,24 +111,31 @@ class Entry:
         """Whether the run has ended, and what it leaves is kept."""
         return os.path.exists(self.kept / "results.json")
 
+    @property
+    def folder(self) -> Path:
+        """Where the run is, done or not."""
+        return self.kept if self.done else self.working
+
     def epochs_done(self) -> int:
         """Count the whole epochs of a run that was stopped or is running."""
         path = self.working / "metrics.jsonl"
         return len(read_history(self.working)) if os.path.exists(path) else 0
 
     def differences(self) -> str:
-        """Return in which settings the run that is kept differs from the recipe; "" if in none.
+        """Return in which settings a run that has begun differs from the recipe; "" if in none.
 
         Raises
         ------
         InputError
             If its ``config.json`` is damaged.
         """
-        kept = Config.from_dict(read_config(self.kept)["config"])
+        if not os.path.exists(self.folder / "config.json"):
+            return ""
+        found = Config.from_dict(read_config(self.folder)["config"])
         return ", ".join(
             f"{field.name} was {old}, is {new}"
             for field in dataclasses.fields(Config)
-            for old, new in [(getattr(kept, field.name), getattr(self.config, field.name))]
+            for old, new in [(getattr(found, field.name), getattr(self.config, field.name))]
             if field.name not in summary.FREE and old != new
         )
 
@@ -144,10 +151,16 @@ class Entry:
         described["config"].update(data_dir=None, run_dir="runs", resume=None, preset="")
         for part in (described, *described.get("resumed", [])):
             anonymise(part)
-        self.kept.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.kept / "config.json", to_json(described, indent=1) + b"\n")
+        write_into(self.kept, "config.json", to_json(described, indent=1) + b"\n")
         for name in _KEPT:  # the results last: a run that has them is done
-            write_atomically(self.kept / name, read_regular(self.working / name, _MAX_BYTES))
+            write_into(self.kept, name, read_regular(self.working / name, _MAX_BYTES))
+
+
+def write_into(folder: Path, name: str, data: bytes) -> None:
+    """Write a file, and the folder that it is in; raises an `InputError` if they cannot be."""
+    with one_line(f"cannot write {folder}"):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / name, data)
 
 
 def anonymise(described: dict[str, Any]) -> dict[str, Any]:
@@ -189,8 +202,8 @@ def results_of(name: str) -> Path:
 
 
 def refuse_other_recipes(found: Sequence[Entry]) -> None:
-    """Raise an `InputError` if a run that is kept was made by another recipe than today's."""
+    """Raise an `InputError` if a run, done or not, was made by another recipe than today's."""
     for entry in found:
-        other = entry.differences() if entry.done else ""
+        other = entry.differences()
         if other:
-            raise InputError(f"{entry.kept} was made by another recipe: {other}; remove it")
+            raise InputError(f"{entry.folder} was made by another recipe: {other}; remove it")

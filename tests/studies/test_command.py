@@ -84,6 +84,17 @@ def test_a_result_of_another_recipe_is_named_and_not_mixed(folder, capsys, flag)
     assert (folder / "results" / "README.md").read_text() == PAGE
 
 
+def test_a_run_begun_by_another_recipe_is_named_and_not_gone_on_with(folder, capsys, monkeypatch):
+    monkeypatch.setattr(pace, "hours", lambda *_: 0.5)
+    begun = keep(entry(2, seed=1, lr=0.7))
+    begun.working.parent.mkdir(parents=True)
+    begun.kept.rename(begun.working)
+    other = "by another recipe: lr was 0.7, is 0.1"
+    assert f"{begun.working} was made {other}; remove it" in refused(capsys, NAME)
+    assert command.main([]) == 0
+    assert other in capsys.readouterr().out
+
+
 def test_a_report_says_how_many_seeds_it_is_of_and_follows_the_files(folder):
     keep(entry(2), 0.25)
     keep(entry(2, seed=2), 0.35)

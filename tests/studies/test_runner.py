@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 from stub import entry, keep
 
@@ -83,6 +84,14 @@ def test_what_is_done_is_left_alone(monkeypatch):
     # Also if another runner has done it since this one began.
     monkeypatch.setattr(runner, "get_dataset", lambda *_: keep(entry(seed=1)))
     assert runner.run([entry(seed=1)], jobs=1) == 0
+
+
+def test_a_run_that_cannot_be_kept_stops_the_others(monkeypatch):
+    commands = iter([["true"], ["sleep", "600"]])
+    monkeypatch.setattr(runner, "start", lambda *_: subprocess.Popen(next(commands)))
+    with pytest.raises(InputError, match=r"a-seed0/config\.json cannot be read"):
+        runner.run([entry(), entry(seed=1)], jobs=2)
+    assert psutil.Process().children() == []
 
 
 def test_time_that_is_up_stops_a_run_whatever_it_is_doing(capsys):
