@@ -13,6 +13,7 @@ from errors import InputError, Parser, command_line, end_on_ctrl_c  # isort: spl
 if __name__ == "__main__":
     end_on_ctrl_c()
 
+import os
 import sys
 from pathlib import Path
 from typing import Sequence
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     trained = load_trained(arguments.run)
     # Training deletes its older checkpoints, with all that is in them.
-    if not arguments.out and not (Path(arguments.run) / "config.json").is_file():
+    if not arguments.out and not os.path.isfile(Path(arguments.run) / "config.json"):
         raise InputError(f"{arguments.run} is no run folder to export into: give one by --out")
     folder = Path(arguments.out or Path(arguments.run) / "export")
     what = (trained.classes, trained.normaliser)

@@ -12,13 +12,14 @@ if __name__ == "__main__":
     end_on_ctrl_c()
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
 import numpy as np
 
-from datasets.images import read_each, read_image
+from datasets.images import FORMATS, read_each
 from inference.classifiers import open_classifier
 
 _BAR = 30  # letters of a full bar
@@ -27,8 +28,8 @@ _BAR = 30  # letters of a full bar
 def list_images(arguments: Sequence[str]) -> list[str]:
     """Return the files that arguments name; of a folder, those in it and in its subfolders.
 
-    They are in the order of the arguments; those of a folder are sorted, hidden ones and files that
-    do not have the name of an image left out.
+    They are in the order of the arguments; those of a folder are sorted, hidden ones and files left
+    out whose name is of no image that `datasets.images` reads.
 
     Raises
     ------
@@ -37,15 +38,15 @@ def list_images(arguments: Sequence[str]) -> list[str]:
     """
     from PIL import Image
 
-    suffixes = Image.registered_extensions()
+    suffixes = {name for name, kind in Image.registered_extensions().items() if kind in FORMATS}
     files = []
     for argument in arguments:
         folder, inside = Path(argument), [argument]
-        if folder.is_dir():
+        if os.path.isdir(folder):
             inside = [
                 str(path)
                 for path in sorted(folder.rglob("*"))
-                if path.is_file()
+                if os.path.isfile(path)
                 and path.suffix.lower() in suffixes
                 and not any(part.startswith(".") for part in path.relative_to(folder).parts)
             ]
@@ -84,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.top < 1:
         raise InputError(f"--top {arguments.top}: at least one class")
     found = list_images(arguments.images)
-    read = dict(zip(found, read_each(read_image, found)))
+    read = dict(zip(found, read_each(found)))
     for image in read.values():
         if isinstance(image, InputError):
             tell(f"error: {image}")

@@ -6,7 +6,7 @@
     python train_cifar10.py --preset runs/NAME/config.json --seed 1    # the same, another seed
 
 Exit codes: 0 done; 2 wrong usage or unusable input; 3 diverged; 129, 130 or 143 stopped by SIGHUP,
-SIGINT or SIGTERM with a checkpoint saved.
+SIGINT or SIGTERM, with a checkpoint saved once training has begun.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def metrics(run: Path) -> list[dict[str, Any]]:
 
 def place(run: Path) -> str:
     """Return the name of the newest whole checkpoint."""
-    checkpoint = newest(run / "checkpoints", lambda line: None)
+    checkpoint = newest(run / "checkpoints")
     return checkpoint.path.name if checkpoint else ""
 
 

@@ -8,20 +8,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from datasets.augment import Augmentation
 from datasets.base import Dataset, Split, split_validation
 from datasets.cifar import CIFAR10, CIFAR100, load_cifar
 from datasets.folder import load_folder
 from datasets.kaggle import LABELS, load_kaggle
-from datasets.loader import TrainLoader
 from datasets.shapes import load_shapes
 from errors import InputError, nearest
 
 __all__ = [
-    "Augmentation",
     "Dataset",
     "Split",
-    "TrainLoader",
     "get_dataset",
     "split_validation",
 ]
@@ -60,4 +56,4 @@ def get_dataset(name: str, data_dir: str | os.PathLike[str] | None = None) -> Da
     if data_dir is None:
         raise InputError("--dataset folder needs --data-dir: the folder that the images are in")
     folder = Path(data_dir)
-    return load_kaggle(folder) if (folder / LABELS).is_file() else load_folder(folder)
+    return load_kaggle(folder) if os.path.isfile(folder / LABELS) else load_folder(folder)

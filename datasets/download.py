@@ -8,7 +8,6 @@ import os
 import sys
 from pathlib import Path
 from typing import Sequence
-from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -66,8 +65,8 @@ def download(path: Path, mirrors: Sequence[str], checksum: str, limit: int) -> N
                     os.replace(partial, path)
                 return
             except MirrorError as error:
-                reasons[urlsplit(mirror).netloc or mirror] = str(error)
-    why = "; ".join(f"{host}: {reason}" for host, reason in reasons.items())
+                reasons[mirror] = str(error)
+    why = "; ".join(f"{mirror}: {reason}" for mirror, reason in reasons.items())
     raise InputError(f"{path.name} could not be downloaded ({why})")
 
 

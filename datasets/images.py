@@ -8,7 +8,7 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Callable, Iterable, Iterator, Sequence
+from typing import Any, Iterable, Iterator, Sequence
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -51,7 +51,7 @@ def decode_image(content: bytes, name: object) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise InputError(f"{name}: {image.size} pixels are more than {MAX_PIXELS:,}")
+                raise ValueError(f"{image.size} pixels are more than {MAX_PIXELS:,}")
             large = image.width * image.height >= LARGE
             with _ONE_AT_A_TIME if large else contextlib.nullcontext():
                 small = _to_rgb(image).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
@@ -59,8 +59,6 @@ def decode_image(content: bytes, name: object) -> np.ndarray:
                 small = Image.fromarray(np.asarray(small))
                 small.getexif()[_ORIENTATION] = image.getexif().get(_ORIENTATION, 1)
                 pixels = np.asarray(ImageOps.exif_transpose(small))
-    except InputError:
-        raise
     except UnidentifiedImageError as error:
         raise InputError(f"{name} is not an image ({', '.join(FORMATS)})") from error
     except Exception as error:  # on a broken file Pillow raises almost any exception
@@ -69,17 +67,15 @@ def decode_image(content: bytes, name: object) -> np.ndarray:
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def read_each(
-    read: Callable[[Any], np.ndarray], files: Sequence[Any]
-) -> Iterator[np.ndarray | InputError]:
-    """Yield, in order, what `read` returns for each file or the `InputError` that it raises.
+def read_each(files: Sequence[Any]) -> Iterator[np.ndarray | InputError]:
+    """Yield, in order, what `read_image` returns for each file or the `InputError` that it raises.
 
     Files are read in parallel.
     """
 
     def attempt(file: Any) -> np.ndarray | InputError:
         try:
-            return read(file)
+            return read_image(file)
         except InputError as error:
             return error
 
@@ -97,7 +93,7 @@ def read_images(paths: Sequence[Path], what: str) -> np.ndarray:
     """
     images = np.empty((len(paths), *IMAGE_SHAPE), np.uint8)
     mistakes = []
-    for index, image in enumerate(_progress(read_each(read_image, paths), what, len(paths))):
+    for index, image in enumerate(_progress(read_each(paths), what, len(paths))):
         if isinstance(image, InputError):
             mistakes.append(str(image))
         else:
@@ -118,7 +114,7 @@ def _progress(results: Iterable, what: str, total: int) -> Iterable:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
     elif image.mode in ("I", "F"):
         raise ValueError("32 bits a pixel have no known white: convert it to 8 bits")

@@ -29,8 +29,6 @@ class TrainLoader:
         Images a step over all workers together; a multiple of `workers`.
     seed : int
         Of order and augmentation, 0 to 2**32 - 1.
-    augmentation : Augmentation
-        May be replaced between epochs.
     fill : numpy.ndarray
         uint8, (3,): the mean colour.
     worker, workers : int
@@ -51,7 +49,6 @@ class TrainLoader:
     classes: int
     batch_size: int
     seed: int
-    augmentation: Augmentation
     fill: np.ndarray
     worker: int = 0
     workers: int = 1
@@ -66,14 +63,14 @@ class TrainLoader:
         self.steps_per_epoch = len(self.split) // self.batch_size
 
     def epoch(
-        self, epoch: int, start_step: int = 0
+        self, epoch: int, augmentation: Augmentation, start_step: int = 0
     ) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
         """Yield this worker's share of each batch of an epoch.
 
         The next batch is made by a thread while the caller works on the last one. The thread ends
         with the iterator, also if that is closed early, and an error in it is raised here.
 
-        Both are counted from 0.
+        Epochs and steps are counted from 0.
 
         Yields
         ------
@@ -83,7 +80,6 @@ class TrainLoader:
             float32, (batch_size / workers, classes).
         """
         order = np.random.RandomState([self.seed, epoch]).permutation(len(self.split))
-        augmentation = self.augmentation
         with ThreadPoolExecutor(max_workers=1) as thread:
             upcoming = None
             for step in range(start_step, self.steps_per_epoch):

@@ -6,6 +6,7 @@ an ONNX file needs onnxruntime only.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable
@@ -85,7 +86,7 @@ def open_classifier(source: str | Path, ctx: str = "cpu") -> Classifier:
     devices = contexts(ctx)
     if path.name in SYMBOL_FILES:
         path = path.parent
-    if (path / SYMBOL_FILES[0]).is_file():
+    if os.path.isfile(path / SYMBOL_FILES[0]):
         return Classifier(*open_symbol(path, devices[0]))
     trained = load_trained(source, devices)
     net = compiler.freeze(trained.net, devices)

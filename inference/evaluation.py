@@ -34,8 +34,10 @@ def choose_split(
         facts = dict(classifier.facts["data"])
         val_size, seed = int(facts["val_size"]), int(facts["seed"])
         train_size = int(facts.get("train_size", 0))
+        if not 0 <= seed < 2**32:
+            raise ValueError(f"seed {seed}")
         same_data = facts["fingerprint"] == data.fingerprint
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{source} does not say what it was trained on ({error!r:.80})") from error
     if not same_data and not (other_data and name == "test"):
         raise InputError(

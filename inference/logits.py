@@ -16,7 +16,7 @@ def compute_logits(
     images: np.ndarray,
     normaliser: Normaliser,
     ctx: Sequence[Any],
-    batch_size: int = 256,
+    batch_size: int = 250,
 ) -> np.ndarray:
     """Return a net's outputs for images, in their order.
 
@@ -51,11 +51,7 @@ def compute_logits(
 
 
 def evaluate_net(
-    net: Any,
-    split: Split,
-    normaliser: Normaliser,
-    ctx: Sequence[Any],
-    batch_size: int = 256,
+    net: Any, split: Split, normaliser: Normaliser, ctx: Sequence[Any]
 ) -> dict[str, Any]:
     """Measure a net on a split; see `compute_logits`.
 
@@ -65,7 +61,7 @@ def evaluate_net(
         ``loss``, the mean cross-entropy in nats; ``top1``, the share of images whose most probable
         class is the right one.
     """
-    probabilities = softmax(compute_logits(net, split.images, normaliser, ctx, batch_size))
+    probabilities = softmax(compute_logits(net, split.images, normaliser, ctx))
     return {
         "loss": cross_entropy(probabilities, split.labels),
         "top1": float((probabilities.argmax(axis=1) == split.labels).mean()),

@@ -5,6 +5,7 @@ Nothing here trusts a file: parameters are read by `params_file`, and JSON is ch
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Mapping, Sequence
@@ -67,9 +68,9 @@ def load_trained(source: str | Path, ctx: Sequence[Any] | None = None) -> Traine
         If there is no such thing, or it is damaged.
     """
     path = Path(source)
-    if (path / "config.json").is_file():
+    if os.path.isfile(path / "config.json"):
         trained = _from_checkpoint(find(path), path, ctx)
-    elif (path / "manifest.json").is_file():
+    elif os.path.isfile(path / "manifest.json"):
         trained = _from_checkpoint(read_checkpoint(path), path.absolute().parents[1], ctx)
     elif str(source) in pretrained.names():
         row = pretrained.find(str(source))
@@ -204,9 +205,9 @@ def open_weights(source: str, config: Config) -> InitialWeights:
         If there is no such thing, it is damaged, or cannot be downloaded.
     """
     path, normaliser = Path(source), None
-    if not path.exists() and source in pretrained.gluoncv_names():
+    if not os.path.exists(path) and source in pretrained.gluoncv_names():
         path, normaliser = pretrained.gluoncv_file(source), pretrained.GLUONCV_NORMALISER
-    if not path.is_file():
+    if not os.path.isfile(path):
         trained = load_trained(source)
         facts = {"source": source, **trained.facts["source"]}
         return InitialWeights(get_parameters(trained.net), facts, trained.normaliser)

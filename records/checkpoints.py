@@ -19,12 +19,12 @@ import re
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Mapping
+from typing import Any, Mapping
 
 import numpy as np
 
 from errors import InputError
-from utils import one_line, read_regular, sha256, sync_folder, to_json, write_synced
+from utils import LOG, one_line, read_regular, sha256, sync_folder, to_json, write_synced
 from weights.parameters import save_arrays
 from weights.params_file import MAX_BYTES, read_params
 
@@ -107,10 +107,10 @@ def _check_progress(progress: Progress) -> None:
             raise ValueError(f"an epoch of its history is {line!r:.80}")
 
 
-def newest(folder: Path, warn: Callable[[str], None]) -> Checkpoint | None:
+def newest(folder: Path) -> Checkpoint | None:
     """Return the newest whole checkpoint in a run's ``checkpoints``, or None where there is none.
 
-    `warn` is called with one line for each damaged checkpoint that is skipped.
+    Each damaged one that is skipped is reported to the log, which is stderr outside a run.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def newest(folder: Path, warn: Callable[[str], None]) -> Checkpoint | None:
             return read_checkpoint(path)
         except InputError as error:
             fault = str(error)
-            warn(f"checkpoint {path.name} is passed over: {error}")
+            LOG.warning("checkpoint %s is passed over: %s", path.name, error)
     if fault:
         raise InputError(f"no checkpoint in {folder} is whole: {fault}")
     return None
@@ -137,7 +137,7 @@ def find(run: Path) -> Checkpoint:
     InputError
         If there is none.
     """
-    checkpoint = newest(run / "checkpoints", lambda line: None)
+    checkpoint = newest(run / "checkpoints")
     if checkpoint is None:
         raise InputError(f"{run} holds no checkpoint: is it a run folder?")
     return checkpoint
@@ -169,8 +169,8 @@ class Checkpoints:
         state: Mapping[str, Any],
         progress: Progress,
         best: Mapping[str, Any] | None = None,
-    ) -> Path:
-        """Write a checkpoint, then drop all but it and the one before it; return its folder.
+    ) -> None:
+        """Write a checkpoint, then drop all but it and the one before it.
 
         Parameters
         ----------
@@ -179,7 +179,7 @@ class Checkpoints:
         progress : Progress
             What else the next step depends on.
         best : mapping of str to mxnet.nd.NDArray, optional
-            What becomes ``best.params``; that of the checkpoint before if omitted, or the net.
+            What becomes ``best.params``; that of the checkpoint before if omitted.
 
         Raises
         ------
@@ -190,7 +190,7 @@ class Checkpoints:
         """
         path = self.folder / f"epoch-{progress.epoch:05d}-step-{progress.step:06d}"
         if path == self.newest:
-            return path
+            return
         side = self.folder / ".writing"
         with one_line(f"cannot write {path}"):
             shutil.rmtree(side, ignore_errors=True)
@@ -201,8 +201,8 @@ class Checkpoints:
                 "state.params": save_arrays(side / "state.params", state),
                 "best.params": self._best,
             }
-            if best is not None or not self._best:
-                files["best.params"] = save_arrays(side / "best.params", best or net)
+            if best is not None:
+                files["best.params"] = save_arrays(side / "best.params", best)
             else:
                 write_synced(side / "best.params", self._best)
             facts = {name: _facts(data) for name, data in files.items()}
@@ -219,4 +219,3 @@ class Checkpoints:
                 if old not in (path, self.newest):
                     shutil.rmtree(old)
         self.newest = path
-        return path

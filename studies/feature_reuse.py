@@ -123,7 +123,7 @@ def measure(data_dir: str | None) -> dict[str, Any]:
         if distance:
             cut(net, distance)
         renew_statistics(net, images, trained.normaliser)
-        found = evaluate_net(net, data.test, trained.normaliser, [mx.cpu()], _BATCH)
+        found = evaluate_net(net, data.test, trained.normaliser, [mx.cpu()])
         errors[str(distance or "all")] = float(1 - found["top1"])
     return {
         **kept_net(data),

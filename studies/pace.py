@@ -60,14 +60,14 @@ def measure(config: Config) -> float:
 
     import models
     from training.distributed import Workers
-    from training.run import build
+    from training.run import augmentation_of, build
     from training.step import train_step
 
     config = dataclasses.replace(
         config, dataset="shapes", data_dir=None, train_size=0, val_size=0, init_from=None
     )
     run, seconds = build(config, Workers(config.kvstore)), []
-    for step, (images, targets) in enumerate(run.loader.epoch(0, 0)):
+    for step, (images, targets) in enumerate(run.loader.epoch(0, augmentation_of(config, 0))):
         start = time.perf_counter()
         models.draw_gates(run.net, config.seed, step)
         train_step(run.net, run.trainer, images, targets, run.data.normaliser, run.ctx, config)

@@ -41,10 +41,10 @@ def images(n, seed=0):
     return mx.nd.array(pixels), mx.nd.array(np.arange(n) % 10)
 
 
-def build(name, hybrid=True, **options):
+def build(name, hybrid=True, ctx=None, **options):
     """Return a net with the weights of seed 1."""
     net = get_model(name, **options)
-    initialize(net, mx.cpu(), seed=1)
+    initialize(net, ctx or mx.cpu(), seed=1)
     if hybrid:
         compiler.hybridize(net)
     return net

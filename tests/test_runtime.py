@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(runtime.__file__).resolve().parent
 
 
-def run_python(code: str, folder: Path, check: bool = True, **environment: str):
+def run_python(code: str, folder: Path | str, check: bool = True, **environment: str):
     """Run code in a new process that imports from a folder first and knows nothing of OpenMP."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_"))}
     result = subprocess.run(

@@ -117,14 +117,14 @@ def train_one_epoch(
         If a signal has come; a checkpoint is saved.
     """
     config, loader = run.config, run.loader
-    loader.augmentation = augmentation_of(config, progress.epoch)
+    augmentation = augmentation_of(config, progress.epoch)
     metrics = StepMetrics(run, progress)
     before = progress.seconds, progress.cpu_seconds
     start = last_save = time.monotonic()
     cpu_start = time.process_time()
     first = progress.epoch * loader.steps_per_epoch
     begin = first + progress.step
-    with closing(loader.epoch(progress.epoch, progress.step)) as batches:
+    with closing(loader.epoch(progress.epoch, augmentation, progress.step)) as batches:
         for step, (images, targets) in enumerate(batches, begin):
             run.trainer.set_learning_rate(run.schedule(step))
             models.draw_gates(run.net, config.seed, step)

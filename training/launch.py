@@ -49,8 +49,8 @@ def start(
 ) -> dict[str, subprocess.Popen]:
     """Start a job's processes, each of which is this module with a ``DMLC_ROLE``.
 
-    The hosts, as ssh takes them, get a process each in turn; where there are none, this machine
-    gets all. The command is the workers' script and its arguments.
+    The hosts (a name or an IPv4 address, after ``user@`` or not) get a process each in turn; where
+    there are none, this machine gets all. The command is the workers' script and its arguments.
 
     Returns
     -------
@@ -170,7 +170,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--workers", type=int, default=2, help="processes that train [2]")
     parser.add_argument("--servers", type=int, default=1, help="processes that add up [1]")
-    parser.add_argument("--hosts", type=Path, help="file with one host a line, as ssh takes it")
+    parser.add_argument("--hosts", type=Path, help="file of hosts, one a line: [user@]name or IPv4")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     arguments = parser.parse_args(argv)
     command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
@@ -183,7 +183,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     hosts: list[str] = []
     if arguments.hosts:
         with one_line(f"--hosts {arguments.hosts}"):
-            hosts = arguments.hosts.read_text().split()
+            hosts = arguments.hosts.read_text(errors="replace").split()
         if not hosts:
             raise InputError(f"--hosts {arguments.hosts} names no machine")
     with one_line("cannot start ssh"):

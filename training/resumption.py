@@ -91,7 +91,7 @@ def _check_stopped_run(
         raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder.path}/config.json is damaged: {error!r}") from error
-    loaded = newest(folder.path / "checkpoints", LOG.warning)
+    loaded = newest(folder.path / "checkpoints")
     if run.config.init_from and not loaded:
         raise InputError(
             f"{folder.path} was stopped before it had saved the weights of {run.config.init_from}: "

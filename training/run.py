@@ -123,7 +123,6 @@ def build(config: Config, workers: Workers, initial: InitialWeights | None = Non
         len(data.classes),
         config.batch_size,
         config.seed,
-        Augmentation(),
         data.fill,
         workers.rank,
         workers.count,

@@ -41,7 +41,7 @@ def evaluate(run: Run, split: Split) -> dict[str, Any]:
     DivergedError
         If the loss is not finite.
     """
-    result = evaluate_net(run.result, split, run.data.normaliser, run.ctx, 250)
+    result = evaluate_net(run.result, split, run.data.normaliser, run.ctx)
     if not math.isfinite(result["loss"]):
         raise DivergedError(f"the loss on {len(split)} held-out images is {result['loss']}")
     return result

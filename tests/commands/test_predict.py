@@ -58,7 +58,7 @@ def test_every_form_labels_images_of_any_size(finished_run, images, capsys, form
         assert image["label"] == result["classes"][int(probabilities.argmax())]
 
 
-def test_what_is_no_image_in_a_folder_is_named_and_the_rest_is_labelled(onnx, tmp_path, capsys):
+def test_a_broken_image_in_a_folder_is_named_and_the_rest_is_labelled(onnx, tmp_path, capsys):
     make_image(tmp_path / "\x1b[31mred.png")
     (tmp_path / "paper.pdf").write_bytes(b"%PDF-1.4")
     (tmp_path / "broken.png").write_bytes(b"\x89PNG")
@@ -66,9 +66,8 @@ def test_what_is_no_image_in_a_folder_is_named_and_the_rest_is_labelled(onnx, tm
     out, err = capsys.readouterr()
     assert "\\x1b[31mred.png: " in out
     assert out.count("\n") == 1
-    broken, paper = err.splitlines()
+    (broken,) = err.splitlines()
     assert f"error: {tmp_path / 'broken.png'} is not an image" in broken
-    assert f"error: {tmp_path / 'paper.pdf'} is not an image" in paper
 
 
 # Lies where Python looks for it at every start, also of the child that reads the file first.

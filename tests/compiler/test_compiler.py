@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 from runtime import mx
@@ -17,22 +15,12 @@ import zoo
 from mxnet import autograd
 from oracle import check, faults, observe
 from random_nets import KINDS, RandomNet
+from test_runtime import run_python
 
 import compiler
 
 HERE = Path(__file__).parent
 COMPILER = Path(str(compiler.__file__)).parent
-
-
-def run_python(code, *folders, **environment):
-    path = os.pathsep.join(map(str, folders))
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": path, **environment},
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    ).stdout
 
 
 # SEEDS=300 in the environment asks for as many.
@@ -116,7 +104,7 @@ assert compiler.channels.BLOCK == {block}
 for seed in (0, 4, 5):
     assert oracle.check(lambda: random_nets.RandomNet(seed), compiler.hybridize) == {{}}
 """
-    run_python(code, HERE, COMPILER.parent, **setting)
+    run_python(code, f"{HERE}:{COMPILER.parent}", OMP_NUM_THREADS="1", **setting)
 
 
 @pytest.mark.parametrize(
@@ -161,5 +149,7 @@ try:
 except ImportError as error:
     print(error)
 """
-    said = run_python(code, tmp_path)
-    assert said == "the compiler is made for MXNet 1.9.1, and this is 2.0.0\n"
+    assert (
+        run_python(code, tmp_path).stdout
+        == "the compiler is made for MXNet 1.9.1, and this is 2.0.0\n"
+    )

@@ -85,8 +85,8 @@ def test_a_bad_mirror_is_named_and_the_next_one_tried(
 ):
     monkeypatch.setattr(module, "TIMEOUT", (2, 0.3))
     with serve(content, manner) as bad, serve() as good:
-        unreachable = r"127.0.0.1:9: no answer: ConnectionError"
-        said = rf"file.tar.gz could not be downloaded \({bad.url[7:]}: {reason}; {unreachable}\)"
+        unreachable = r"http://127.0.0.1:9: no answer: ConnectionError"
+        said = rf"file.tar.gz could not be downloaded \({bad.url}: {reason}; {unreachable}\)"
         with pytest.raises(InputError, match=f"^{said}$"):
             fetch(tmp_path, bad.url, "http://127.0.0.1:9")
         assert not (tmp_path / "file.tar.gz").exists()

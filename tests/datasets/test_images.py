@@ -44,7 +44,7 @@ def test_transparent_pixels_show_grey(mode, tmp_path):
     assert (pixels[:, 16:] == 200).all()
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.pgm"])
 def test_sixteen_bits_keep_the_upper_eight_and_thirty_two_are_refused(name, tmp_path):
     grey = PIXELS[..., 0]
     path = save(tmp_path / name, (grey.astype(np.uint16) << 8) + 77)

@@ -24,9 +24,9 @@ def numbers(images):
     return images[:, 0, 0, 0].tolist()
 
 
-def loader(batch_size=8, augmentation=PLAIN, **options):
+def loader(batch_size=8, **options):
     split = numbered(np.arange(100) % 10)
-    return TrainLoader(split, 10, batch_size, 3, augmentation, FILL, **options)
+    return TrainLoader(split, 10, batch_size, 3, FILL, **options)
 
 
 def test_an_epoch_shows_no_image_twice_and_leaves_out_others_than_the_last():
@@ -34,7 +34,7 @@ def test_an_epoch_shows_no_image_twice_and_leaves_out_others_than_the_last():
     assert one.steps_per_epoch == 12
     for epoch in range(5):
         shown = []
-        for images, targets in one.epoch(epoch):
+        for images, targets in one.epoch(epoch, PLAIN):
             shown += numbers(images)
             assert targets.argmax(axis=1).tolist() == [n % 10 for n in numbers(images)]
         assert len(shown) == len(set(shown)) == 96
@@ -45,9 +45,9 @@ def test_an_epoch_shows_no_image_twice_and_leaves_out_others_than_the_last():
 
 @given(st.integers(0, 20), st.integers(0, 12))
 def test_any_step_can_be_repeated_alone(epoch, step):
-    one, other = (loader(augmentation=Augmentation(mixup=1.0)) for _ in range(2))
-    whole = list(one.epoch(epoch))
-    rest = list(other.epoch(epoch, start_step=step))
+    mixed = Augmentation(mixup=1.0)
+    whole = list(loader().epoch(epoch, mixed))
+    rest = list(loader().epoch(epoch, mixed, start_step=step))
     assert len(rest) == len(whole) - step
     for mine, theirs in zip(whole[step:], rest):
         np.testing.assert_array_equal(mine[0], theirs[0])
@@ -60,35 +60,26 @@ def test_seed_epoch_step_and_worker_each_change_the_augmentation():
     split = Split(np.repeat(image, 64, axis=0), np.zeros(64, np.int32))
     different = set()
     for seed, worker, epoch in itertools.product(range(3), range(2), range(3)):
-        one = TrainLoader(split, 10, 32, seed, Augmentation(), FILL, worker, workers=2)
-        different.update(images.tobytes() for images, _ in one.epoch(epoch))
+        one = TrainLoader(split, 10, 32, seed, FILL, worker, workers=2)
+        different.update(images.tobytes() for images, _ in one.epoch(epoch, Augmentation()))
     assert len(different) == 3 * 2 * 3 * 2
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4, 8])
 def test_workers_share_each_batch_without_overlap(workers):
-    alone = [numbers(images) for images, _ in loader().epoch(2)]
-    shared = [loader(worker=worker, workers=workers).epoch(2) for worker in range(workers)]
+    alone = [numbers(images) for images, _ in loader().epoch(2, PLAIN)]
+    shared = [loader(worker=worker, workers=workers).epoch(2, PLAIN) for worker in range(workers)]
     for batch, shares in zip(alone, zip(*shared)):
         assert batch == [n for images, _ in shares for n in numbers(images)]
     for iterator in shared:
         iterator.close()
 
 
-def test_an_augmentation_may_be_replaced_between_epochs_not_within_one():
-    one = loader(augmentation=Augmentation(label_smoothing=0.5))
-    epoch = one.epoch(0)
-    assert next(epoch)[1].max() < 1
-    one.augmentation = PLAIN
-    assert all(targets.max() < 1 for _, targets in epoch)
-    assert all(targets.max() == 1 for _, targets in one.epoch(1))
-
-
 def test_the_thread_ends_with_the_epoch_and_when_it_is_left_early():
     before = threading.active_count()
-    list(loader().epoch(0))
+    list(loader().epoch(0, PLAIN))
     assert threading.active_count() == before
-    epoch = loader().epoch(0)
+    epoch = loader().epoch(0, PLAIN)
     next(epoch)
     assert threading.active_count() == before + 1
     epoch.close()

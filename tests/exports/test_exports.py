@@ -167,16 +167,6 @@ def test_checkpoint_is_exported_to_a_folder_of_choice(finished_run, tmp_path, ca
     assert str(tmp_path / "model-symbol.json") in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("config", [None, "{}", "[" * 100_000])
-def test_what_is_no_run_is_refused_in_one_line(tmp_path, capsys, config):
-    if config:
-        (tmp_path / "config.json").write_text(config)
-    assert export.main([str(tmp_path)]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1
-
-
 def test_an_onnx_without_what_mxnet_takes_from_it_is_told(tmp_path, monkeypatch):
     monkeypatch.delattr(onnx, "mapping", raising=False)
     monkeypatch.setitem(sys.modules, "onnx.mapping", None)  # as from 1.19 on

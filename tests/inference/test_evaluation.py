@@ -73,6 +73,8 @@ OTHER = "b" * 64
         ({"fingerprint": OTHER}, {}, {"split": "val", "other_data": True}, "trained on other data"),
         ({"split": OTHER}, {}, {"split": "val"}, "trained on another split"),
         ({"val_size": "many"}, {}, {}, "does not say what it was trained on"),
+        ({"val_size": float("inf")}, {}, {}, "does not say what it was trained on"),
+        ({"seed": -1}, {}, {}, "does not say what it was trained on"),
         ({}, {"classes": [*"abcdefghij"]}, {}, "tells other classes apart"),
     ],
 )

@@ -7,9 +7,9 @@ from runtime import mx
 import numpy as np
 import pytest
 from mxnet import autograd
+from small_nets import build
 
 import compiler
-import models
 from inference.logits import compute_logits
 from utils import Normaliser
 
@@ -38,9 +38,7 @@ def learn(net):
     ],
 )
 def test_a_frozen_net_stays_the_function_that_it_was_in_any_batches_on_any_devices(name, options):
-    net = models.get_model(name, **options)
-    models.initialize(net, seed=1)
-    compiler.hybridize(net)
+    net = build(name, **options)
     learn(net)
     one, two = [mx.cpu()], [mx.cpu(0), mx.cpu(1)]
     images = np.random.RandomState(0).randint(0, 256, (16, 3, 32, 32)).astype(np.uint8)

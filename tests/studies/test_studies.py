@@ -18,9 +18,7 @@ RUNS = [name for name in NAMES if not isinstance(get_study(name), Measurement)]
 @pytest.mark.parametrize("name", RUNS)
 def test_every_recipe_is_a_net_on_cifar10_and_no_two_are_one(name):
     study = get_study(name)
-    found = entries(name, study)
-    assert len({each.name for each in found}) == len(found) == len(study.recipes) * len(study.seeds)
-    settings = [dataclasses.replace(each.config, preset="") for each in found]
+    settings = [dataclasses.replace(each.config, preset="") for each in entries(name, study)]
     assert all(settings.count(each) == 1 for each in settings)
     for config in settings:
         assert config.dataset == "cifar10"

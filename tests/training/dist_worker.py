@@ -14,7 +14,8 @@ from test_steps import NORMALISER, ONE, make_config, make_trainer, train_step
 from test_steps import net_without_batch_norm as make_net
 from tiny_train import tiny_shapes
 
-from datasets import Augmentation, TrainLoader
+from datasets.augment import Augmentation
+from datasets.loader import TrainLoader
 from training.distributed import Workers
 
 
@@ -24,13 +25,13 @@ def main(folder: str, kvstore: str) -> None:
     config = make_config(model="resnet20", batch_size=16, lr=0.5, clip_grad=0.5, kvstore=kvstore)
     data = tiny_shapes("shapes")
     plain = Augmentation(crop=False, flip=False)
-    loader = TrainLoader(data.train, 10, 16, 0, plain, data.fill, workers.rank, workers.count)
+    loader = TrainLoader(data.train, 10, 16, 0, data.fill, workers.rank, workers.count)
     net = make_net(ONE)
     if workers.rank:  # whatever the others start from, worker 0's weights count
         net[0].weight.set_data(net[0].weight.data() * 0)
     trainer = make_trainer(net, config, ONE, workers)
     metrics, seen = [], []
-    for step, (images, targets) in enumerate(loader.epoch(0)):
+    for step, (images, targets) in enumerate(loader.epoch(0, plain)):
         array = train_step(net, trainer, images, targets, NORMALISER, ONE, config, step == 0)
         workers.sum(array)
         metrics.append(array.asnumpy())

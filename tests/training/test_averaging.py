@@ -6,11 +6,11 @@ from runtime import mx
 
 import numpy as np
 import pytest
+from small_nets import build
 from stopped_runs import start
 from test_steps import NORMALISER, batch
 from tiny_train import tiny_shapes
 
-import compiler
 import models
 from inference.logits import evaluate_net
 from inference.trained import load_trained
@@ -35,13 +35,6 @@ def values(net):
     }
 
 
-def make_net(name, ctx, **options):
-    net = models.get_model(name, **options)
-    models.initialize(net, ctx, seed=1)
-    compiler.hybridize(net)
-    return net
-
-
 @pytest.mark.parametrize(
     ("name", "options", "ctx"),
     [
@@ -54,9 +47,9 @@ def test_the_average_is_that_of_weights_and_statistics_after_each_step(name, opt
     config = make_config(model=name, batch_size=8, lr=0.05)
 
     def train(after_step):
-        net = make_net(name, ctx, **options)
+        net = build(name, ctx=ctx, **options)
         trainer = make_trainer(net, config, ctx, Workers("device"))
-        average = Average(make_net(name, ctx, **options), net, 0.3)
+        average = Average(build(name, ctx=ctx, **options), net, 0.3)
         expected = values(net)
         for step in range(8):
             models.draw_gates(net, 0, step)

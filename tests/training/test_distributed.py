@@ -94,7 +94,7 @@ def test_a_dead_worker_ends_the_job_and_the_job_goes_on_from_its_checkpoint(tmp_
     run = tmp_path / "run"
     flags = ["--run-dir", tmp_path, "--name", "run", "--epochs", "50"]
     job = start("--", *TRAIN, *flags)
-    wait_for(lambda: newest(run / "checkpoints", pytest.fail), job)
+    wait_for(lambda: newest(run / "checkpoints"), job)
     processes = psutil.Process(job.pid).children()
     worker = next(each for each in processes if each.environ()["DMLC_ROLE"] == "worker")
     worker.kill()
@@ -102,7 +102,7 @@ def test_a_dead_worker_ends_the_job_and_the_job_goes_on_from_its_checkpoint(tmp_
     assert code == 137
     assert re.search(r"worker \d on this machine has ended with .* 137; .*--resume", output)
     assert not any(process.is_running() for process in processes)
-    saved = newest(run / "checkpoints", pytest.fail).progress
+    saved = newest(run / "checkpoints").progress
 
     job = start("--", TRAIN[0], "--resume", run)
     moved = saved.epoch + 2
@@ -118,7 +118,7 @@ def test_a_dead_worker_ends_the_job_and_the_job_goes_on_from_its_checkpoint(tmp_
 
 def test_nothing_outlives_a_launcher_that_is_killed(tmp_path):
     job = start("--", *TRAIN, "--run-dir", tmp_path, "--name", "run", "--epochs", "1000")
-    wait_for(lambda: newest(tmp_path / "run" / "checkpoints", pytest.fail), job)
+    wait_for(lambda: newest(tmp_path / "run" / "checkpoints"), job)
     job.kill()
     finish(job)  # its output ends when nobody is left who could write to it
 
