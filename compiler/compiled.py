@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import threading
 import warnings
 
@@ -17,8 +18,9 @@ from .processor import ONEDNN
 from .rewrite import Rewriter
 from .rules import NAMES, rule_of
 
-# Graphs that a block keeps, each with memory of its own: for so many shapes of images.
-KEPT = 8
+# Graphs that a block keeps, each with memory of its own: eight shapes of images, in training and in
+# inference.
+KEPT = 16
 
 
 def compiles(ctx):
@@ -71,24 +73,18 @@ def check_rules(without):
 
 def attach(block, *settings):
     """Have a hybridized block's graphs compiled; settings are those of `Compiled`."""
-    block._build_cache = _Builder(block, *settings)
+    block._build_cache = functools.partial(_build, block, block._flags, settings)
 
 
-class _Builder:
-    """Builds what Gluon builds at a hybridized block's first call, and compiles it."""
-
-    def __init__(self, block, *settings):
-        self._block, self._flags, self._settings = block, block._flags, settings
-
-    def __call__(self, *args):
-        block = self._block
-        type(block)._build_cache(block, *args)
-        if block._flags is not self._flags or block._backend:  # hybridized anew, by Gluon alone
-            del block._build_cache
-            return
-        data, symbol = block._cached_graph
-        names = [variable.name for variable in data]
-        block._cached_op = Compiled(block.name, symbol, names, block._flags, *self._settings)
+def _build(block, flags, settings, *args):
+    """Build what Gluon builds at a hybridized block's first call, and compile it."""
+    type(block)._build_cache(block, *args)
+    if block._flags is not flags or block._backend:  # hybridized anew, by Gluon alone
+        del block._build_cache
+        return
+    data, symbol = block._cached_graph
+    names = [variable.name for variable in data]
+    block._cached_op = Compiled(block.name, symbol, names, flags, *settings)
 
 
 class Compiled:
@@ -110,25 +106,34 @@ class Compiled:
         self._plain = _cached_op(symbol, data, self._flags)
         self._graphs = collections.OrderedDict()  # by training and shapes of the data
         self._lock = threading.RLock()
-        self._watched = False
+        self._watched, self._any_batch = False, True
 
     def __call__(self, *arrays):
         """Return the symbol's outputs: an array, or a list of them."""
         with self._lock:
-            graph = None if self._watched else self._graph(arrays)
+            # In inference the fused operators keep nothing from which they could go backward.
+            inference = autograd.is_recording() and not autograd.is_training()
+            graph = None if self._watched or inference else self._graph(arrays)
             return graph(self.names, arrays) if graph else self._plain(*arrays)
 
     def _graph(self, arrays):
-        key = (autograd.is_training(), *(_kind(arrays[number]) for number in self._data))
+        key = self._key(arrays)
         graph = self._graphs.get(key)
         if graph and not all(_is_learnt(arrays[number]) for number in graph.trusted):
             del self._graphs[key]  # frozen since
         if key not in self._graphs:
-            self._graphs[key] = self._compile(arrays, key)
-            if len(self._graphs) > KEPT:
-                self._graphs.popitem(last=False)
+            graph = self._compile(arrays, key)
+            key = self._key(arrays)  # it may have shown that there is a graph for each batch
+            self._graphs[key] = graph
+            kept = [key for key, graph in self._graphs.items() if graph]
+            if len(kept) > KEPT:
+                del self._graphs[kept[0]]
         self._graphs.move_to_end(key)
         return self._graphs[key]
+
+    def _key(self, arrays):
+        kinds = (_kind(arrays[number], self._any_batch) for number in self._data)
+        return autograd.is_training(), *kinds
 
     def _compile(self, arrays, key):
         """Return a `Running`, or None where the plain graph runs."""
@@ -141,10 +146,12 @@ class Compiled:
         shapes = {name: array.shape for name, array in zip(self.names, arrays)}
         types = {name: array.dtype for name, array in zip(self.names, arrays)}
         try:
-            plain = Graph.read(self.symbol, shapes, types)
+            data = [self.names[number] for number in self._data]
+            plain = Graph.read(self.symbol, shapes, types, data)
             learnt = {name for name, array in zip(self.names, arrays) if _is_learnt(array)}
+            self._any_batch &= plain.batched
             rewriter = rewrite(plain, training, *self._settings, learnt)
-            if not rewriter.taken:
+            if not any(rewriter.taken.values()):
                 return None
             frozen = self._frozen and not training
             return Running(rewriter, shapes, self.names, self._data, self._flags, frozen)
@@ -227,7 +234,9 @@ def _is_learnt(array):
     return array.grad is not None
 
 
-def _kind(array):
-    """Return what one graph serves: any batch, but for one image, which may look like a scalar."""
-    shape = array.shape if array.shape[:1] == (1,) else array.shape[1:]
+def _kind(array, any_batch):
+    """Return what one graph serves; any batch, but for one image, which may look like a scalar."""
+    shape = array.shape
+    if any_batch and shape[:1] not in ((), (1,)):
+        shape = (None, *shape[1:])
     return shape, array.dtype, array.context.device_type

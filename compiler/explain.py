@@ -37,9 +37,6 @@ def explain(net, *shapes, training=True, bfloat16=False, without=()):
     data = [mx.sym.var(f"data{number}") for number in range(len(shapes))]
     symbol = mx.sym.Group(_flatten(net(*data), "output")[0])
     known = {variable.name: shape for variable, shape in zip(data, shapes)}
-    arguments, _, auxiliary = symbol.infer_shape(**known)
-    known.update(zip(symbol.list_arguments(), arguments))
-    known.update(zip(symbol.list_auxiliary_states(), auxiliary))
     # A net that has weights says itself which of them are learnt.
     learnt = {name for name, p in net.collect_params().items() if p.grad_req != "null"}
-    return rewrite(Graph.read(symbol, known), training, bfloat16, without, learnt)
+    return rewrite(Graph.read(symbol, known, data=list(known)), training, bfloat16, without, learnt)

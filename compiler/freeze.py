@@ -21,7 +21,7 @@ def freeze(net, ctx):
     Parameters
     ----------
     net : gluon.HybridBlock
-        Of one input.
+        Of one input and one output, in float32.
     ctx : list of Context
         Where it is.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 
 import mxnet as mx
@@ -87,19 +88,22 @@ class Graph:
         What the graph returns.
     constants : dict of str to (Value, tuple of int, float)
         Variables that whoever runs the graph fills, by name: shapes, and what fills them.
+    batched : bool
+        As read: whether it has this form for every batch, so that no shape depends on the batch but
+        in its first length.
     """
 
     def __init__(self, attrs=None):
-        self.nodes, self.heads, self.constants = [], [], {}
+        self.nodes, self.heads, self.constants, self.batched = [], [], {}, False
         self.attrs = attrs or {}
 
     @classmethod
-    def read(cls, symbol, shapes=None, types=None):
+    def read(cls, symbol, shapes=None, types=None, data=()):
         """Return a symbol's graph.
 
         Given the shapes of all inputs by name, and the types of those that are not float32, every
-        value has its shape and type. Raises an MXNetError if the shapes do not fit, a ValueError if
-        one depends on numbers.
+        value has its shape and type. `data` names the inputs whose first length is the batch's.
+        Raises an MXNetError if the shapes do not fit, a ValueError if one depends on numbers.
         """
         text = json.loads(symbol.tojson(remove_amp_cast=False))  # by default it drops casts
         graph = cls(text["attrs"])
@@ -111,10 +115,11 @@ class Graph:
             graph.nodes.append(Node(*fields))
         graph.heads = [graph.nodes[i].outputs[number] for i, number, *_ in text["heads"]]
         if shapes is not None:
-            graph._infer(text, shapes, {**dict.fromkeys(shapes, np.float32), **(types or {})})
+            types = {**dict.fromkeys(shapes, np.float32), **(types or {})}
+            graph._infer(text, shapes, types, data)
         return graph
 
-    def _infer(self, text, shapes, types):
+    def _infer(self, text, shapes, types, data):
         values = [value for node in self.nodes for value in node.outputs]
         numbers = {id(node): number for number, node in enumerate(self.nodes)}
         heads = [[numbers[id(value.node)], value.number, 0] for value in values]
@@ -125,6 +130,11 @@ class Graph:
             # Unknown lengths are 0, or -1 where arrays without elements are allowed.
             if not value.shape or min(value.shape) < 1:
                 raise ValueError(f"{value.node.op} {value.node.name}: its shape depends on numbers")
+        many = {name: shapes[name] for name in data if shapes[name][:1] not in ((), (1,))}
+        twice = {**shapes, **{name: (2 * first, *rest) for name, (first, *rest) in many.items()}}
+        with contextlib.suppress(mx.MXNetError):
+            found = everything.infer_shape_partial(**twice)[1]
+            self.batched = all(new[1:] == v.shape[1:] for v, new in zip(values, found))
 
     def add(self, op, *inputs, name=None, outputs=1, **attrs):
         """Add an operator; return its first output."""

@@ -82,6 +82,9 @@ class Rewriter:
             else:
                 made[node.outputs[0]] = tensor
         self.graph.heads = [self._moving(self.as_plain(made[head]), head) for head in plain.heads]
+        readers = self.graph.readers()
+        if any(node.op == "BatchNorm" for running in self.moves for node in readers[running]):
+            raise ValueError("one BatchNorm is called with padded channels and with others")
 
     def _apply(self, name, rule, node, inputs):
         if rule is None:
@@ -128,6 +131,7 @@ class Rewriter:
         rows = self.add("Concat", *moves, dim=0, num_args=len(moves))
         nothing = self.add("sum", self.add("clip", rows, a_min=0, a_max=0))
         nothing = self.add("Reshape", nothing, shape=(1,) * len(head.shape))
+        nothing = self.add("Cast", nothing, dtype=np.dtype(head.dtype).name)
         return self.add("broadcast_add", value, nothing)
 
     def once(self, key, make):

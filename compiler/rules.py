@@ -41,13 +41,13 @@ def convolution(rewriter, node, x, weight, bias=None):
             value = pad(graph, x.plain, (channels,), (0, padded(channels), *space), axis=1)
             images = (rewriter.image(rewriter.bfloat16(value), (channels,), space, False),)
     results = []
-    for image, part in zip(images, rewriter.split(weight.plain, images, axis=1)):
+    for image, part in zip(images, rewriter.split(rewriter.as_plain(weight), images, axis=1)):
         if image.parts:
             part = pad(graph, part, image.parts, (0, padded(*image.parts), *kernel), axis=1)
         part = pad(graph, part, (filters,), (padded(filters), -1, *kernel))
         inputs = [image, rewriter.bfloat16(part)]
         if bias and not results:
-            inputs.append(rewriter.bfloat16(pad(graph, bias.plain, (filters,), (-1,))))
+            inputs.append(rewriter.bfloat16(pad(graph, rewriter.as_plain(bias), (filters,), (-1,))))
         options = {"num_filter": padded(filters), "no_bias": len(inputs) == 2}
         value = graph.repeat(node, *inputs, **options).outputs[0]
         results.append(rewriter.image(value, (filters,), node.outputs[0].shape[2:], True))
@@ -67,7 +67,7 @@ def batch_norm(rewriter, node, x, *vectors):
         return "of another axis, or with statistics as outputs"
     if not x.segments:
         return "its input is not a convolution's"
-    scale, shift, mean, var = (vector.plain for vector in vectors)
+    scale, shift, mean, var = map(rewriter.as_plain, vectors)
     images, momentum, eps = x.segments, node.get("momentum", 0.9), float(node.get("eps", 1e-3))
     if len(images) == 1 and aligned(*images[0].parts):
         value = rewriter.graph.repeat(node, *images, scale, shift, mean, var).outputs[0]

@@ -120,7 +120,8 @@ def get_model(name, classes=10, pretrained=False, **options):
     if name in REGISTRY:
         constructor, defaults, _ = REGISTRY[name]
         if pretrained:
-            defaults = {**defaults, **weights.find(name)["facts"]["options"]}
+            row = weights.find(name)
+            defaults = {**defaults, **row["facts"]["options"]}
         _check_options(name, constructor, options)
         net = constructor(**{**defaults, **options, "classes": classes})
     elif name in _gluoncv_names():
@@ -129,11 +130,12 @@ def get_model(name, classes=10, pretrained=False, **options):
         from runtime import gluoncv
 
         net = gluoncv.model_zoo.get_model(name, classes=classes)
+        row = weights.find(name) if pretrained else {}
     else:
         hint = nearest(name, [*ALIASES, *list_models()])
         raise InputError(f"unknown model {name!r}:{hint} `python -m models` lists them all")
     if pretrained:
-        weights.load(net, name, classes)
+        weights.load(net, name, row, classes)
     return net
 
 

@@ -116,8 +116,8 @@ class DenseNet(nn.HybridBlock):
         classes=10,
     ):
         super().__init__()
-        if not block_config or min(block_config) < 1 or growth_rate < 1 or classes < 1:
-            raise InputError("block_config, growth_rate and classes must be at least 1")
+        if not block_config or min(*block_config, growth_rate, init_channels or 1, classes) < 1:
+            raise InputError("block_config, growth_rate, init_channels, classes must be at least 1")
         if not 0 < compression <= 1:
             raise InputError(f"compression must be in (0, 1], not {compression}")
         if not 0 <= dropout < 1:

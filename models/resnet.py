@@ -53,14 +53,11 @@ class ResidualBlock(nn.HybridBlock):
         self.survival_prob = float(survival_prob)
 
     def hybrid_forward(self, F, x, expected=False):
+        """Shortcut + branch, ReLU; `expected`: + p · branch, as at test (equation 5)."""
         x = x if self.before is None else self.before(x)
         branch = self.branch(x) * self.survival_prob if expected else self.branch(x)
         x = x if self.shortcut is None else self.shortcut(x)
         return self._activated(F, x + branch)
-
-    def expected(self, F, x):
-        """Shortcut + p · branch, ReLU: the block at test, stochastic depth's equation 5."""
-        return self.hybrid_forward(F, x, expected=True)
 
     def dropped(self, x):
         """Shortcut, ReLU: the block in a mini-batch that drops its branch, which does no work."""
@@ -146,7 +143,8 @@ class StochasticDepth(nn.HybridSequential):
 
     def hybrid_forward(self, F, x):
         for layer in self:
-            x = layer.expected(F, x) if isinstance(layer, ResidualBlock) else layer(x)
+            residual = isinstance(layer, ResidualBlock)
+            x = layer.hybrid_forward(F, x, expected=True) if residual else layer(x)
         return x
 
     def surviving(self, x, gates):
@@ -169,7 +167,8 @@ class ResNet(nn.HybridBlock):
 
     With stochastic depth, set `gates` (bool, one a block) before a training step, or call
     `models.draw_gates`; while it is None every forward pass in training draws from `mx.random`.
-    A dropped branch is not run, forward or backward, and its gradients are zero.
+    A dropped branch is not run, forward or backward, and its gradients are zero. (Not so inside the
+    graph of a larger net: there every branch runs.)
 
     Parameters
     ----------

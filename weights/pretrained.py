@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, Mapping
 
 from runtime import mx
 
@@ -27,7 +27,7 @@ GLUONCV_NORMALISER = Normaliser(
     [255 * mean for mean in (0.4914, 0.4822, 0.4465)],
     [255 * std for std in (0.2023, 0.1994, 0.2010)],
 )
-_GLUONCV_CLASSES = 10
+_GLUONCV = "cifar_"  # what the names of its nets for CIFAR begin with
 _LOG = logging.getLogger("pretrained")
 
 
@@ -42,19 +42,21 @@ def names() -> list[str]:
 
 
 def find(name: str) -> dict[str, Any]:
-    """Return a model's row.
+    """Return a model's row; of a net of GluonCV's, what `load` reads of one.
 
     Raises
     ------
     InputError
         If there are no weights of it.
     """
-    for row in read_table():
-        if row["model"] == name:
-            return row
+    rows = {row["model"]: row for row in read_table()}
+    if name in rows:
+        return rows[name]
+    if name.startswith(_GLUONCV) and name in gluoncv_names():
+        return {"file": gluoncv_file(name), "classes": range(10), "sha256": ""}  # it checks itself
     raise InputError(
-        f"there are no pretrained weights of {name!r}:{nearest(name, names())} "
-        f"there are {', '.join(names()) or 'none yet'}"
+        f"there are no pretrained weights of {name!r}:{nearest(name, rows)} "
+        f"there are {', '.join(rows) or 'none yet'}"
     )
 
 
@@ -63,7 +65,7 @@ def gluoncv_names() -> list[str]:
     from runtime import gluoncv
 
     names = gluoncv.model_zoo.pretrained_model_list()
-    return sorted(name for name in names if name.startswith("cifar_"))
+    return sorted(name for name in names if name.startswith(_GLUONCV))
 
 
 def gluoncv_file(name: str) -> Path:
@@ -85,15 +87,15 @@ def gluoncv_file(name: str) -> Path:
         ) from error
 
 
-def load(net: Any, name: str, classes: int) -> None:
+def load(net: Any, name: str, row: Mapping[str, Any], classes: int) -> None:
     """Load a model's weights into its net, on the CPU.
 
     Parameters
     ----------
     net : gluon.HybridBlock
         What `models.get_model` returns for the name.
-    name : str
-        The model's name.
+    name, row
+        The model's name, and what `find` returns for it.
     classes : int
         How many classes the net tells apart. If the weights tell others apart, the output layer
         starts anew, and a warning says so.
@@ -101,15 +103,11 @@ def load(net: Any, name: str, classes: int) -> None:
     Raises
     ------
     InputError
-        If there are none, or the file is not the one in the table.
+        If the file cannot be read, or is not the one in the table.
     """
-    if name not in names() and name in gluoncv_names():
-        path, known, digest = gluoncv_file(name), _GLUONCV_CLASSES, ""  # GluonCV checks its own
-    else:
-        row = find(name)
-        path, known, digest = FOLDER / row["file"], len(row["classes"]), row["sha256"]
+    path, known = FOLDER / row["file"], len(row["classes"])
     data = read_regular(path, MAX_FILE)
-    if digest and sha256(data) != digest:
+    if row["sha256"] not in ("", sha256(data)):
         raise InputError(f"{path} is damaged: its checksum is not that of the table; get it again")
     arrays = read_params(data, path)
     if classes != known:

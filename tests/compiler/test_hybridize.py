@@ -19,15 +19,15 @@ import compiler
 class Net(nn.HybridBlock):
     """Images (N, 3, H, W) through convolution, BatchNorm, ReLU, and what a test adds."""
 
-    def __init__(self, width=12, after=lambda F, x: x):
+    def __init__(self, width=12, after=lambda F, x: x, before=lambda F, x: x):
         super().__init__()
-        self.after = after
+        self.after, self.before = after, before
         with self.name_scope():
             self.conv = nn.Conv2D(width, 3, padding=1, in_channels=3)
             self.norm = nn.BatchNorm(in_channels=width)
 
     def hybrid_forward(self, F, x):
-        return self.after(F, F.relu(self.norm(self.conv(x))))
+        return self.after(F, F.relu(self.norm(self.conv(self.before(F, x)))))
 
 
 class Heads(nn.HybridBlock):
@@ -43,12 +43,23 @@ class Heads(nn.HybridBlock):
         return x.mean(), self.norm(self.second(x)).mean()
 
 
+class Twice(Net):
+    """A BatchNorm that is called with other images first, and then with a convolution's."""
+
+    def hybrid_forward(self, F, x):
+        x = self.norm(F.tile(x, (1, 4, 1, 1)))
+        return self.norm(self.conv(F.slice_axis(x, axis=1, begin=0, end=3)))
+
+
 def make(net=None, form=compiler.hybridize):
     mx.random.seed(1)
     net = net or Net()
     net.initialize()
     form(net)
     return net
+
+
+plainly = nn.HybridBlock.hybridize
 
 
 def images(size=8, seed=0):
@@ -85,11 +96,17 @@ def one_output_of_two(net):
 
 @pytest.mark.parametrize(
     ("build", "use"),
-    [(Net, frozen_scale_and_shift), (Net, one_view_of_two), (Heads, one_output_of_two)],
+    [
+        (Net, frozen_scale_and_shift),
+        (Net, one_view_of_two),
+        (Heads, one_output_of_two),
+        (Twice, learn),
+    ],
 )
+@pytest.mark.filterwarnings("ignore:twice.* runs as Gluon has it")
 def test_statistics_move_with_what_is_learnt_from_as_gluons_do(build, use):
     found = []
-    for form in (nn.HybridBlock.hybridize, compiler.hybridize):
+    for form in (plainly, compiler.hybridize):
         net = make(build(), form)
         use(net)
         mx.nd.waitall()
@@ -97,6 +114,39 @@ def test_statistics_move_with_what_is_learnt_from_as_gluons_do(build, use):
         found.append([p.data() for name, p in parameters if "running" in name])
     for plain, compiled in zip(*found):
         assert_close(compiled, plain)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64", "int32"])
+def test_a_net_may_return_another_type(dtype):
+    def cast(F, x):
+        return F.cast(x, dtype)
+
+    learn(make(Net(after=cast)))
+    assert_close(make(Net(after=cast))(images()), make(Net(), plainly)(images()).astype(dtype))
+
+
+def test_the_gradient_of_an_image_in_inference_is_gluons():
+    found = []
+    for form in (plainly, compiler.hybridize):
+        net, x = make(form=form), images()
+        x.attach_grad()
+        with autograd.record(train_mode=False):
+            loss = net(x).square().sum()
+        loss.backward(train_mode=False)
+        found.append(x.grad)
+    assert_close(*found)
+
+
+def test_the_first_axis_may_be_anything():
+    """An image (H, W, 3) of any height, as a net that takes one has it."""
+
+    def first(F, x):
+        return F.expand_dims(F.transpose(x, (2, 0, 1)), 0)
+
+    compiled, plain = (make(Net(before=first), form) for form in (compiler.hybridize, plainly))
+    for height in (4, 8, 6, 4):
+        x = mx.nd.random.normal(shape=(height, 8, 3))
+        assert_close(compiled(x), plain(x))
 
 
 def test_gluons_own_hybridize_takes_the_compiler_away():
@@ -123,7 +173,7 @@ def test_of_many_shapes_the_last_few_graphs_are_kept():
     for size in (*range(4, 4 + 2 * kept), 4):
         found = net(images(size))
     assert len(net._cached_op._graphs) == kept
-    assert_close(found, make(form=nn.HybridBlock.hybridize)(images(4)))
+    assert_close(found, make(form=plainly)(images(4)))
 
 
 def test_a_batch_of_one_is_not_taken_for_what_is_broadcast():
@@ -136,7 +186,7 @@ def test_a_batch_of_one_is_not_taken_for_what_is_broadcast():
 
 
 def test_threads_may_begin_at_once():
-    plain = make(form=nn.HybridBlock.hybridize)
+    plain = make(form=plainly)
     for _ in range(3):
         net, found = make(), {}
 
@@ -173,7 +223,7 @@ def test_what_cannot_be_compiled_is_told_once_and_runs_as_gluon_has_it(
     after, rules, told, monkeypatch
 ):
     monkeypatch.setattr(compiler.rules, "RULES", {**compiler.rules.RULES, **rules})
-    net, plain = make(Net(after=after)), make(Net(after=after), nn.HybridBlock.hybridize)
+    net, plain = make(Net(after=after)), make(Net(after=after), plainly)
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("default")
         for size in (8, 8, 9):
