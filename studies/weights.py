@@ -1,4 +1,4 @@
-"""Weights worth starting from: all 50,000 images, and as many epochs as two hours a core allow."""
+"""Weights worth starting from: all 50,000 images, and as many epochs as two hours allow."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RECIPE: dict[str, Any] = {
 }
 
 STUDY = Study(
-    question="How low is the error of weights to start from, after two hours of a core?",
+    question="How low is the error of weights to start from?",
     recipes={
         "resnet20": {**RECIPE, "model": "resnet20", "epochs": 40},
         "densenet_bc40_k16": {**RECIPE, "model": "densenet_bc40_k16", "epochs": 20},
@@ -28,7 +28,7 @@ STUDY = Study(
             **RECIPE,
             "model": "resnet56_sd",
             "final_survival_prob": 0.8,
-            "epochs": 30,
+            "epochs": 20,
         },
     },
     seeds=(0,),
