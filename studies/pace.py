@@ -42,11 +42,9 @@ def hours(config: Config, threads: int) -> float:
     if key not in known:
         command = [sys.executable, "-m", "studies.pace", json.dumps(config.to_dict())]
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-        child = subprocess.run(
-            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
-        )
+        child = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
         if child.returncode:
-            raise InputError(f"a step of {config.model} could not be measured: see above")
+            raise InputError(f"a step of {config.model} cannot be measured: {child.stderr[-200:]}")
         known[key] = float(child.stdout.split()[-1])
         write_into(_CACHE.parent, _CACHE.name, to_json(known, indent=1))
     validated = config.val_size or 0
