@@ -104,16 +104,14 @@ class Compiled:
         self._flags = [(k, v) for k, v in flags if not (branches and k.startswith("static"))]
         self._settings, self._frozen = (bfloat16, without), frozen
         self._plain = _cached_op(symbol, data, self._flags)
-        self._graphs = collections.OrderedDict()  # by training and shapes of the data
+        self._graphs = collections.OrderedDict()  # by training, recording, shapes of the data
         self._lock = threading.RLock()
         self._watched, self._any_batch = False, True
 
     def __call__(self, *arrays):
         """Return the symbol's outputs: an array, or a list of them."""
         with self._lock:
-            # In inference the fused operators keep nothing from which they could go backward.
-            inference = autograd.is_recording() and not autograd.is_training()
-            graph = None if self._watched or inference else self._graph(arrays)
+            graph = None if self._watched else self._graph(arrays)
             return graph(self.names, arrays) if graph else self._plain(*arrays)
 
     def _graph(self, arrays):
@@ -125,21 +123,25 @@ class Compiled:
             graph = self._compile(arrays, key)
             key = self._key(arrays)  # it may have shown that there is a graph for each batch
             self._graphs[key] = graph
-            kept = [key for key, graph in self._graphs.items() if graph]
+            kept = [key for key, graph in self._graphs.items() if graph]  # None takes no memory
             if len(kept) > KEPT:
                 del self._graphs[kept[0]]
         self._graphs.move_to_end(key)
         return self._graphs[key]
 
     def _key(self, arrays):
+        training = autograd.is_training()
         kinds = (_kind(arrays[number], self._any_batch) for number in self._data)
-        return autograd.is_training(), *kinds
+        return training, autograd.is_recording() and not training, *kinds
 
     def _compile(self, arrays, key):
         """Return a `Running`, or None where the plain graph runs."""
-        training, *kinds = key
-        other = self._graphs.get((not training, *kinds))
-        if other and not (other.differs or self._frozen):
+        training, back_from_inference, *kinds = key
+        bfloat16, without = self._settings
+        if back_from_inference:  # for which the fused operator keeps nothing in inference
+            without = {*without, "fuse"}
+        other = self._graphs.get((not training, False, *kinds))
+        if other and not (other.differs or self._frozen or back_from_inference):
             return other
         if not all(type(array) is mx.nd.NDArray and compiles(array.context) for array in arrays):
             return None
@@ -150,7 +152,7 @@ class Compiled:
             plain = Graph.read(self.symbol, shapes, types, data)
             learnt = {name for name, array in zip(self.names, arrays) if _is_learnt(array)}
             self._any_batch &= plain.batched
-            rewriter = rewrite(plain, training, *self._settings, learnt)
+            rewriter = rewrite(plain, training, bfloat16, without, learnt)
             if not any(rewriter.taken.values()):
                 return None
             frozen = self._frozen and not training

@@ -90,7 +90,7 @@ class Graph:
         Variables that whoever runs the graph fills, by name: shapes, and what fills them.
     batched : bool
         As read: whether it has this form for every batch, so that no shape depends on the batch but
-        in its first length.
+        in its first length, as far as a batch of twice the size shows.
     """
 
     def __init__(self, attrs=None):
@@ -134,7 +134,10 @@ class Graph:
         twice = {**shapes, **{name: (2 * first, *rest) for name, (first, *rest) in many.items()}}
         with contextlib.suppress(mx.MXNetError):
             found = everything.infer_shape_partial(**twice)[1]
-            self.batched = all(new[1:] == v.shape[1:] for v, new in zip(values, found))
+            self.batched = all(
+                new[1:] == v.shape[1:] and (new[0] == 1) == (v.shape[0] == 1)
+                for v, new in zip(values, found)
+            )
 
     def add(self, op, *inputs, name=None, outputs=1, **attrs):
         """Add an operator; return its first output."""

@@ -83,7 +83,9 @@ class Rewriter:
                 made[node.outputs[0]] = tensor
         self.graph.heads = [self._moving(self.as_plain(made[head]), head) for head in plain.heads]
         readers = self.graph.readers()
-        if any(node.op == "BatchNorm" for running in self.moves for node in readers[running]):
+        if any(
+            node and node.op == "BatchNorm" for running in self.moves for node in readers[running]
+        ):
             raise ValueError("one BatchNorm is called with padded channels and with others")
 
     def _apply(self, name, rule, node, inputs):

@@ -28,7 +28,7 @@ from utils import table
 
 def state(entry: Entry) -> str:
     """Say in a few words how far a run has come."""
-    epochs, other = entry.epochs_done(), entry.differences()
+    epochs, other = 0 if entry.done else entry.epochs_done(), entry.differences()
     begun = f"{epochs} of {entry.config.epochs} epochs" if epochs else "missing"
     return ("done" if entry.done else begun) + (f", by another recipe: {other}" if other else "")
 

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import IO, Sequence
@@ -15,7 +14,7 @@ from typing import IO, Sequence
 from runtime import physical_cores
 
 from datasets import get_dataset
-from errors import tell
+from errors import one_line, tell
 from records.run_folder import describe_environment
 from studies.study import ROOT, Entry, Measurement, anonymise, results_of, write_into
 from training.signals import StopSignals
@@ -26,7 +25,7 @@ NICEST = 19
 _RECIPE = ".recipe.json"
 
 
-def start(entry: Entry, data_dir: str | None, threads: int, errors: IO[bytes]) -> subprocess.Popen:
+def start(entry: Entry, data_dir: str | None, threads: int) -> tuple[subprocess.Popen, IO[bytes]]:
     """Begin a run, or go on with it, at the lowest priority; its log is in its folder.
 
     Parameters
@@ -36,8 +35,12 @@ def start(entry: Entry, data_dir: str | None, threads: int, errors: IO[bytes]) -
         Where CIFAR-10 is.
     threads : int
         To compute with.
+
+    Returns
+    -------
+    process : subprocess.Popen
     errors : file
-        What the run says to stderr; a pipe that nobody reads would fill up, and stop the run.
+        What it says to stderr; a pipe that nobody reads would fill up, and stop the run.
     """
     flags = ["--resume", str(entry.working)]
     if not os.path.exists(entry.working / "config.json"):
@@ -46,6 +49,10 @@ def start(entry: Entry, data_dir: str | None, threads: int, errors: IO[bytes]) -
         flags += ["--run-dir", str(entry.working.parent), "--name", entry.name]
     if data_dir:
         flags += ["--data-dir", os.path.abspath(data_dir)]
+    with one_line(f"cannot write {entry.working}"):
+        path = entry.working / ".errors"
+        path.unlink(missing_ok=True)  # another runner's of the same run stays its own
+        errors = open(path, "w+b")  # noqa: SIM115 (closed by `_ended`)
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "train_cifar10.py"), *flags],
         stdout=subprocess.DEVNULL,
@@ -57,7 +64,7 @@ def start(entry: Entry, data_dir: str | None, threads: int, errors: IO[bytes]) -
         os.setpriority(os.PRIO_PROCESS, process.pid, NICEST)
         # Linux shares the processors between sessions first, and heeds `nice` within each alone.
         Path(f"/proc/{process.pid}/autogroup").write_text(str(NICEST))
-    return process
+    return process, errors
 
 
 def run(
@@ -97,38 +104,51 @@ def run(
         get_dataset(name, data_dir)
     running: dict[subprocess.Popen, tuple[Entry, IO[bytes]]] = {}
     deadline, code, asked = time.monotonic() + 3600 * hours, 0, False
-    with StopSignals() as stop, contextlib.ExitStack() as at_the_end:
-        while running or (waiting and not asked):
-            while waiting and len(running) < jobs and not asked:
-                entry = waiting.pop(0)
-                if entry.done:  # by another runner, meanwhile
-                    continue
-                print(f"{entry.study}: {entry.name} starts", flush=True)
-                errors = at_the_end.enter_context(tempfile.TemporaryFile())
-                process = at_the_end.enter_context(start(entry, data_dir, threads, errors))
-                at_the_end.callback(process.terminate)  # does nothing to one that has ended
-                running[process] = entry, errors
-            if not asked and (stop.received or time.monotonic() > deadline):
-                asked = True
-                for process in running:
+    with StopSignals() as stop:
+        try:
+            while running or (waiting and not asked):
+                while waiting and len(running) < jobs and not asked:
+                    entry = waiting.pop(0)
+                    if entry.done:  # by another runner, meanwhile
+                        continue
+                    _say(f"{entry.study}: {entry.name} starts")
+                    process, errors = start(entry, data_dir, threads)
+                    running[process] = entry, errors
+                if not asked and (stop.received or time.monotonic() > deadline):
+                    asked = True
+                    for process in running:
+                        process.terminate()
+                for process in [process for process in running if process.poll() is not None]:
+                    code = max(code, _ended(process, *running.pop(process)))
+                time.sleep(_LOOK)
+        finally:
+            for process in running:
+                if not asked:  # a second signal would end it while it saves
                     process.terminate()
-            for process in [process for process in running if process.poll() is not None]:
-                code = max(code, _ended(process, *running.pop(process)))
-            time.sleep(_LOOK)
+            for process, (_, errors) in running.items():
+                process.wait()
+                errors.close()
     return 128 + stop.received if stop.received else code
+
+
+def _say(line: str) -> None:
+    with contextlib.suppress(OSError):  # that nobody reads it is no reason to stop
+        print(line, flush=True)
 
 
 def _ended(process: subprocess.Popen, entry: Entry, errors: IO[bytes]) -> int:
     """Keep what a run leaves, or say why it has ended without."""
+    with errors:
+        errors.seek(0)
+        text = errors.read().decode(errors="replace")
     if process.returncode == 0:
         entry.keep()
-        print(f"{entry.study}: {entry.name} is done", flush=True)
+        _say(f"{entry.study}: {entry.name} is done")
         return 0
     if process.returncode in (128 + signal.SIGTERM, -signal.SIGTERM):  # the latter while starting
-        print(f"{entry.study}: {entry.name} stopped after {entry.epochs_done()} epochs", flush=True)
+        _say(f"{entry.study}: {entry.name} stopped after {entry.epochs_done()} epochs")
         return 0
-    errors.seek(0)
-    lines = [line for line in errors.read().decode(errors="replace").splitlines() if line.strip()]
+    lines = [line for line in text.splitlines() if line.strip()]
     reason = lines[-1] if lines else f"exit code {process.returncode}"
     tell(f"{entry.study}: {entry.name}: {reason.replace('error: ', '', 1)}")
     return 3 if process.returncode == 3 else 2

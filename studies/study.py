@@ -129,7 +129,7 @@ class Entry:
         InputError
             If its ``config.json`` is damaged.
         """
-        if not os.path.exists(self.folder / "config.json"):
+        if not (self.done or os.path.exists(self.folder / "config.json")):
             return ""
         found = Config.from_dict(read_config(self.folder)["config"])
         return ", ".join(

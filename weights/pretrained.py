@@ -79,7 +79,7 @@ def gluoncv_file(name: str) -> Path:
     from gluoncv.model_zoo.model_store import get_model_file
 
     try:
-        return Path(get_model_file(name))
+        return Path(get_model_file(name)).absolute()
     except Exception as error:  # each of the libraries that it downloads by has its own
         raise InputError(
             f"cannot get GluonCV's weights of {name}: {error!s:.150}; put their file into "

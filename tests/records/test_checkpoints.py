@@ -137,7 +137,7 @@ def test_what_no_run_writes_is_refused_whatever_the_checksum_says(tmp_path, name
         read_checkpoint(path)
 
 
-def test_a_full_disk_leaves_the_one_before(tmp_path):
+def test_a_full_disk_leaves_the_one_before(tmp_path, caplog):
     net = small_net()
     writer = Checkpoints(tmp_path)
     writer.save(arrays(net), {}, Progress(0, 1), arrays(net))
@@ -151,6 +151,7 @@ def test_a_full_disk_leaves_the_one_before(tmp_path):
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert newest(tmp_path).progress.step == 1
+    assert caplog.messages == []
 
 
 def test_weights_that_are_not_finite_are_not_saved(tmp_path):

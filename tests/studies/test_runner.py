@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -88,7 +89,9 @@ def test_what_is_done_is_left_alone(monkeypatch):
 
 def test_a_run_that_cannot_be_kept_stops_the_others(monkeypatch):
     commands = iter([["true"], ["sleep", "600"]])
-    monkeypatch.setattr(runner, "start", lambda *_: subprocess.Popen(next(commands)))
+    monkeypatch.setattr(
+        runner, "start", lambda *_: (subprocess.Popen(next(commands)), io.BytesIO())
+    )
     with pytest.raises(InputError, match=r"a-seed0/config\.json cannot be read"):
         runner.run([entry(), entry(seed=1)], jobs=2)
     assert psutil.Process().children() == []

@@ -22,6 +22,7 @@ def test_every_recipe_is_a_net_on_cifar10_and_no_two_are_one(name):
     assert all(settings.count(each) == 1 for each in settings)
     for config in settings:
         assert config.dataset == "cifar10"
+        assert config.val_size is not None  # or what a run puts there would seem another recipe
         models.get_model(config.model, **config.model_options())
 
 
