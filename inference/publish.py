@@ -89,7 +89,7 @@ def publish(run: str | Path, note: str = "") -> dict[str, Any]:
         "test": {key: measured[key] for key in ("images", "loss", *_ERROR)},
         "epochs": results["epochs"],
         "minutes": round(results["train_seconds"] / 60, 1),
-        "machine": f"{config['host']['processors']} processors, {config['devices']} device(s)",
+        "machine": f"{config['host']['threads']} thread(s), {config['devices']} device(s)",
         "note": " ".join(note.split()),
         "facts": {**facts, "model": name},
     }

@@ -147,7 +147,7 @@ class Config:
     no_hybridize: bool = flag(False, "run the net imperatively, to debug it")
 
     preset: str = flag(
-        "", "a recipe: a name (below) or a JSON file, as any run's config.json; flags beside it win"
+        "", "a recipe: a name (below) or a JSON file, as a config.json; flags win [its paper's]"
     )
     seed: int = flag(0, "of everything random", int, 0, 2**31 - 1)
     run_dir: str = flag("runs", "folder of run folders")

@@ -44,7 +44,7 @@ def make_parser() -> argparse.ArgumentParser:
             group.add_argument(name, type=yes_no, nargs="?", const=True, metavar="no", help=text)
             continue
         if field.default not in (None, "", ()) and "default" not in text:
-            text += f" [{field.default}]"
+            text += " [{}]".format(str(field.default).strip("()").replace(", ", ","))
         read, choices = field.metadata["read"], field.metadata["choices"]
         metavar = None if choices else field.name.upper()
         group.add_argument(name, type=read, choices=choices, metavar=metavar, help=text)
