@@ -18,32 +18,16 @@ class DenseLayer(nn.Module):
 
     def __init__(self, channels, growth_rate, bottleneck):
         super().__init__()
-        self.norm1 = nn.BatchNorm2d(channels)
-        self.norm2 = None
-        width = channels
+        layers, width = [nn.BatchNorm2d(channels), nn.ReLU(inplace=True)], channels
         if bottleneck:
             width = 4 * growth_rate
-            self.conv1 = nn.Conv2d(channels, width, 1, bias=False)
-            self.norm2 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, growth_rate, 3, padding=1, bias=False)
+            layers.append(nn.Conv2d(channels, width, 1, bias=False))
+            layers += [nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+        layers.append(nn.Conv2d(width, growth_rate, 3, padding=1, bias=False))
+        self.new = nn.Sequential(*layers)
 
     def forward(self, x):
-        new = functional.relu(self.norm1(x), inplace=True)
-        if self.norm2 is not None:
-            new = functional.relu(self.norm2(self.conv1(new)), inplace=True)
-        return torch.cat([x, self.conv2(new)], 1)
-
-
-class Transition(nn.Sequential):
-    """BN, ReLU, 1×1 conv, 2×2 average pool."""
-
-    def __init__(self, channels, kept):
-        super().__init__(
-            nn.BatchNorm2d(channels),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(channels, kept, 1, bias=False),
-            nn.AvgPool2d(2),
-        )
+        return torch.cat([x, self.new(x)], 1)
 
 
 class DenseNet(nn.Module):
@@ -57,7 +41,8 @@ class DenseNet(nn.Module):
         for block in range(3):
             if block:
                 kept = int(channels * compression)
-                features.append(Transition(channels, kept))
+                features += [nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
+                features += [nn.Conv2d(channels, kept, 1, bias=False), nn.AvgPool2d(2)]
                 channels = kept
             for _ in range((depth - 4) // (6 if bottleneck else 3)):
                 features.append(DenseLayer(channels, growth_rate, bottleneck))

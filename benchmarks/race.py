@@ -48,8 +48,7 @@ FORMS = ("ours", *LAYOUTS, "plain Gluon", "onnxruntime", "constant depth")
 # glibc's allocator gives large arrays back to the system and faults them in again in each step.
 KEEP_PAGES = {"MALLOC_MMAP_THRESHOLD_": str(2**34), "MALLOC_TRIM_THRESHOLD_": str(2**34)}
 # What the rivals' nets can be told.
-_DENSE = {"depth", "growth_rate", "bottleneck", "compression"}
-FAMILIES = {"resnet": {"depth"}, "densenet": _DENSE}
+FAMILIES = {"resnet": {"depth"}, "densenet": {"depth", "growth_rate", "bottleneck", "compression"}}
 HEADER = ("net", "batch", "form", "images/s", "peak MB", "× the rival")
 
 
@@ -135,7 +134,7 @@ def onnx(task: Task) -> Callable[[], Any]:
     from utils import Normaliser
 
     settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = cores()
+    settings.intra_op_num_threads = int(os.environ["OMP_NUM_THREADS"])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         about = (list("0123456789"), Normaliser((0,) * 3, (1,) * 3))
@@ -202,7 +201,6 @@ class Round(NamedTuple):
 def take_round(form: str, task: Task, steps: int) -> Round:
     """Let a contender take some steps in a process of its own."""
     environment = {**_ENVIRONMENT, **(KEEP_PAGES if form in LAYOUTS else {})}
-    environment["OMP_NUM_THREADS"] = str(cores())
     flags = [*["--inference"] * task.inference, *["--amp"] * task.amp, "--batch", str(task.batch)]
     command = [__file__, task.net, *flags, "--steps", str(steps), "--contender", form]
     streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
@@ -246,13 +244,6 @@ def median_and_range(values: Sequence[float], digits: int = 1) -> str:
     return f"{median:.{digits}f} ({least:.{digits}f}–{most:.{digits}f})"
 
 
-def cores() -> int:
-    """Return the number of threads to give: that of physical cores."""
-    from runtime import physical_cores
-
-    return physical_cores()
-
-
 @command_line
 def main(argv: list[str] | None = None) -> None:
     """Compare, or, with ``--contender``, be one of those compared."""
@@ -276,7 +267,7 @@ def main(argv: list[str] | None = None) -> None:
         contend(arguments.contender, tasks[0], arguments.steps)
         return
 
-    from runtime import processor_name
+    from runtime import physical_cores, processor_name
 
     import compiler
     import models
@@ -289,7 +280,8 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.amp and not compiler.has_bfloat16():
         raise InputError("this processor has no AVX512-BF16: leave --amp out")
     forms = [arguments.forms or default_forms(task) for task in tasks]
-    print(f"{processor_name()}, {cores()} threads, {arguments.rounds} rounds", flush=True)
+    threads = _ENVIRONMENT["OMP_NUM_THREADS"] = str(physical_cores())
+    print(f"{processor_name()}, {threads} threads, {arguments.rounds} rounds", flush=True)
     for task, chosen in zip(tasks, forms):
         steps = arguments.steps or max(2, 64 // task.batch)
         print(table(HEADER, race(task, chosen, arguments.rounds, steps)), flush=True)

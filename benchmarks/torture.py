@@ -48,21 +48,11 @@ ALLOWED = {
 }
 
 
-class LostError(AssertionError):
-    """Something was lost that should not have been."""
-
-
-def check(holds: bool, problem: str) -> None:
-    """Raise a LostError unless something holds."""
-    if not holds:
-        raise LostError(problem)
-
-
 def metrics(run: Path) -> list[dict[str, Any]]:
     """Return a run's metrics without times; every line must be whole."""
     path = run / "metrics.jsonl"
     text = path.read_text() if path.exists() else ""
-    check(text.endswith("\n") or not text, f"{path} ends in half a line")
+    assert text.endswith("\n") or not text, f"{path} ends in half a line"
     lines = [json.loads(line) for line in text.splitlines()]
     return [{key: line[key] for key in line if key not in TIMES} for line in lines]
 
@@ -128,7 +118,7 @@ class Torture:
         )
 
     def hit(self, fault: str, spoil: bool = False) -> None:
-        """Hit the run once with a fault of `ALLOWED`, and raise a LostError if anything is lost.
+        """Hit the run once with a fault of `ALLOWED`; an AssertionError says what is lost.
 
         With `spoil` a file of the newest checkpoint is damaged first, if there is one before it.
         """
@@ -149,9 +139,9 @@ class Torture:
         output, found = self._end(process, ALLOWED[fault]), metrics(self.run)
         code, after = process.returncode, place(self.run)
         named = "going on" not in output or spoilt.split("/")[0] in output
-        check(named, f"{spoilt} was damaged and not named:\n{output}")
-        check(after >= before, f"{fault}: went back from {before} to {after}:\n{output}")
-        check(found == self.expected[: len(found)], f"{fault}: other metrics:\n{output}")
+        assert named, f"{spoilt} was damaged and not named:\n{output}"
+        assert after >= before, f"{fault}: went back from {before} to {after}:\n{output}"
+        assert found == self.expected[: len(found)], f"{fault}: other metrics:\n{output}"
         damaged = f" after damage to {spoilt}" if spoilt else ""
         print(f"{fault}{damaged}: exit code {code}, {after}", flush=True)
         if code == 0:
@@ -167,7 +157,7 @@ class Torture:
         found = result(self.run)
         differing = [name for name in found if found[name] != self.expected_files[name]]
         same = not differing and metrics(self.run) == self.expected
-        check(same, f"the result differs from the undisturbed run's: {differing}")
+        assert same, f"the result differs from the undisturbed run's: {differing}"
         self.finished += 1
         print("finished: equal to the undisturbed run", flush=True)
         shutil.rmtree(self.run)
@@ -175,8 +165,8 @@ class Torture:
     def _end(self, process: subprocess.Popen, allowed: set[int]) -> str:
         """Wait for a run to end as allowed, and return what it printed."""
         output, _ = process.communicate()
-        check(process.returncode in allowed, f"exit code {process.returncode}:\n{output}")
-        check("Traceback" not in output, output)
+        assert process.returncode in allowed, f"exit code {process.returncode}:\n{output}"
+        assert "Traceback" not in output, output
         return output
 
     def _kill_while_writing(self, process: subprocess.Popen) -> None:

@@ -69,6 +69,7 @@ class Rewriter:
     def __init__(self, plain, rule_of, training, half=False, without=(), learnt=()):
         self.plain, self.training, self.half, self.without = plain, training, half, without
         self.graph, self.differs, self.learnt = Graph(plain.attrs), False, learnt
+        self.add = self.graph.add
         self.moves, self.trusted = {}, []
         self.taken, self.left = collections.Counter(), collections.defaultdict(collections.Counter)
         self.memo, made = {}, {}
@@ -141,10 +142,6 @@ class Rewriter:
         if key not in self.memo:
             self.memo[key] = make()
         return self.memo[key]
-
-    def add(self, op, *inputs, **options):
-        """Add an operator to the new graph; return its first output."""
-        return self.graph.add(op, *inputs, **options)
 
     def image(self, value, parts, space, blocked):
         """Say of a value that it is an image with padded channels; return it."""

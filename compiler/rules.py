@@ -6,8 +6,6 @@ Tensor, or the reason why the operator is left alone.
 
 from __future__ import annotations
 
-import functools
-
 from .chains import concat
 from .channels import aligned, pad, padded, strip
 from .fuse import ONEDNN
@@ -51,11 +49,9 @@ def convolution(rewriter, node, x, weight, bias=None):
         options = {"num_filter": padded(filters), "no_bias": len(inputs) == 2}
         value = graph.repeat(node, *inputs, **options).outputs[0]
         results.append(rewriter.image(value, (filters,), node.outputs[0].shape[2:], True))
-    return Tensor(segments=(functools.reduce(functools.partial(_sum, rewriter), results),))
-
-
-def _sum(rewriter, a, b):
-    return rewriter.image(rewriter.add("elemwise_add", a, b), a.parts, a.shape[2:], True)
+    if len(results) > 1:  # a chain's two segments
+        results = [_like(rewriter, rewriter.add("elemwise_add", *results), results[0])]
+    return Tensor(segments=results)
 
 
 def batch_norm(rewriter, node, x, *vectors):

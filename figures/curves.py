@@ -40,14 +40,11 @@ def read_history(run_dir: str | Path) -> list[dict[str, Any]]:
         path = path.with_suffix(".csv")
     if not os.path.exists(path):
         raise InputError(f"{path} is not there; is it a run folder?")
-    data = read_regular(path, _MAX_BYTES)
-    lines: Any = data.splitlines()
-    if path.suffix == ".csv":
-        lines = csv.DictReader(data.decode(errors="replace").splitlines())
+    lines = read_regular(path, _MAX_BYTES).decode(errors="replace").splitlines()
+    epochs: Any = csv.DictReader(lines) if path.suffix == ".csv" else map(json.loads, lines)
     history: list[dict[str, Any]] = []
     try:
-        for line in lines:
-            epoch = line if isinstance(line, dict) else json.loads(line)
+        for epoch in epochs:
             numbers = {key: float(value) for key, value in epoch.items() if value not in (None, "")}
             history.append({**numbers, "epoch": int(epoch["epoch"]), "lr": numbers["lr"]})
     except _NO_EPOCH as error:

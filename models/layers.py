@@ -37,11 +37,6 @@ def dense(units, in_units):
     )
 
 
-def norm(channels):
-    """BatchNorm where no ReLU follows at once."""
-    return nn.BatchNorm(in_channels=channels, **BN_OPTIONS)
-
-
 class BNReLU(nn.BatchNorm):
     """BN, ReLU."""
 

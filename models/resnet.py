@@ -17,13 +17,13 @@ from mxnet.gluon import nn
 
 from errors import InputError
 from models.layers import (
+    BN_OPTIONS,
     BNReLU,
     PooledConv,
     Shortcut,
     SqueezeExcitation,
     conv,
     dense,
-    norm,
     three_groups,
 )
 
@@ -97,7 +97,7 @@ def basic_block(in_channels, channels, stride, squeeze_excitation, survival_prob
         conv(channels, in_channels, kernel=3, stride=stride),
         BNReLU(channels),
         conv(channels, channels, kernel=3),
-        norm(channels),
+        nn.BatchNorm(in_channels=channels, **BN_OPTIONS),
     )
     if squeeze_excitation:
         branch.add(SqueezeExcitation(channels))
@@ -240,15 +240,6 @@ class ResNet(nn.HybridBlock):
         return self.output(self.features(x))
 
 
-def group_layers(depth, bottleneck=False, pool=False):
-    """Return the residual blocks in each of the three groups, from 6n + 2 or the like layers."""
-    if bottleneck:
-        return three_groups("a bottleneck ResNet", depth, 9, 2)
-    if pool:
-        return three_groups("a pooled ResNet", depth, 6, 5)
-    return three_groups("a ResNet", depth, 6, 2)
-
-
 def resnet(depth, bottleneck=False, width=1, pool=False, **options):
     """Build the CIFAR ResNet of a depth and of `width` times the channels; options of `ResNet`.
 
@@ -261,10 +252,13 @@ def resnet(depth, bottleneck=False, width=1, pool=False, **options):
     CIFAR-10 in 3.29 Seconds on a Single GPU, https://arxiv.org/abs/2404.00498. The blocks stay He
     et al.'s.
     """
-    channels = (16, 64, 128, 256) if bottleneck else (16, 16, 32, 64)
-    channels = [width * c for c in ((16, 32, 128, 128) if pool else channels)]
-    layers = group_layers(depth, bottleneck, pool)
-    return ResNet(layers, channels, bottleneck, pool=pool, **options)
+    kind, step, rest, channels = "a ResNet", 6, 2, (16, 16, 32, 64)
+    if bottleneck:
+        kind, step, channels = "a bottleneck ResNet", 9, (16, 64, 128, 256)
+    elif pool:
+        kind, rest, channels = "a pooled ResNet", 5, (16, 32, 128, 128)
+    layers = three_groups(kind, depth, step, rest)
+    return ResNet(layers, [width * c for c in channels], bottleneck, pool=pool, **options)
 
 
 # name: (options of `resnet`, C10+ error in percent or None). The errors of depths 20 to 56 and 164

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 import time
@@ -63,10 +64,7 @@ def new_folder(config: Config) -> Path:
     name = re.sub(r"[^\w.+=-]+", "-", name)  # the data set is as yet anything a user wrote
     for number in itertools.count(1):
         path = Path(config.run_dir) / (name if number == 1 else f"{name}-{number}")
-        with one_line(f"cannot write {path}"):
-            try:
-                path.mkdir(parents=True)
-                break
-            except FileExistsError:
-                continue
+        with one_line(f"cannot write {path}"), contextlib.suppress(FileExistsError):
+            path.mkdir(parents=True)
+            break
     return path

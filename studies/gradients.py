@@ -19,8 +19,7 @@ from mxnet.gluon import nn
 import models
 from datasets import Dataset, get_dataset
 from figures.style import curve_style, draw_band, new_figure, save
-from models.layers import BNReLU, conv, dense
-from models.resnet import group_layers
+from models.layers import BNReLU, conv, dense, three_groups
 from studies.study import Measurement
 from utils import table, to_device
 
@@ -41,9 +40,8 @@ def plain_net(depth: int, batch_norm: bool) -> nn.HybridSequential:
         Whether BatchNorm stands between each convolution and its ReLU.
     """
     net, before = nn.HybridSequential(), 3
-    widths = [16]
-    for blocks, width in zip(group_layers(depth, bottleneck=False), (16, 32, 64)):
-        widths += [width] * (2 * blocks)
+    blocks, *_ = three_groups("a plain net", depth, 6, 2)
+    widths = [16, *np.repeat((16, 32, 64), 2 * blocks).tolist()]
     for width in widths:
         net.add(conv(width, before, kernel=3, stride=2 if width == 2 * before else 1))
         net.add(BNReLU(width) if batch_norm else nn.Activation("relu"))

@@ -23,6 +23,19 @@ def mxnet_home(tmp_path_factory):
         yield
 
 
+@pytest.fixture
+def refused(capsys):
+    """Return what runs a command that ends in exit code 2, and returns the line that says why."""
+
+    def run(main, arguments):
+        assert main(arguments) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ")
+        return line
+
+    return run
+
+
 @pytest.fixture(scope="module")
 def tiny_images():
     """Let runs in this process train on a few of the embedded images."""

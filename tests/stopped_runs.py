@@ -6,6 +6,7 @@ import contextlib
 import csv
 import json
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from training.epoch import StoppedError
 from training.train import train
 from weights.params_file import read_params
 
+# Far more than a job takes, so that one that hangs fails the test instead of holding it up.
+PATIENCE = 240
 # Dropout, mixup and an uneven number of images a batch: everything that is drawn is drawn.
 FLAGS = [
     *("--dataset", "shapes", "--model", "densenet_bc40_k16", "--depth", "16", "--epochs", "3"),
@@ -65,6 +68,15 @@ def stopped_after(steps):
         with pytest.raises(StoppedError) as stopped:
             yield
     assert stopped.value.exit_code == 143
+
+
+def wait_for(happened, process=None):
+    """Wait until something has happened, as long as a process, if it is given, is running."""
+    end = time.monotonic() + PATIENCE
+    while not happened():
+        assert not process or process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < end, "in vain"
+        time.sleep(0.05)
 
 
 def exported(folder):

@@ -11,8 +11,6 @@ from mxnet.gluon import nn
 import models
 from errors import InputError
 
-FEATURES = "features"
-
 
 def freeze(net: Any, what: str) -> None:
     """Keep part of a net as it is.
@@ -36,7 +34,7 @@ def freeze(net: Any, what: str) -> None:
         If the net has fewer groups.
     """
     pieces, ends = list(net.features), models.group_ends(net)
-    if what != FEATURES:
+    if what != "features":
         if int(what) > len(ends):
             raise InputError(
                 f"--freeze {what}: the net has {len(ends)} groups, and with more frozen nothing "

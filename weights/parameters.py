@@ -87,11 +87,9 @@ def set_parameters(
     parameters = named_parameters(net)
     faults = [f"missing {name}" for name in parameters if name not in arrays]
     faults += [f"extra {name}" for name in arrays if name not in parameters]
-    for name, parameter in parameters.items():
+    for name in (name for name in parameters if name in arrays):
         # A dimension of 0 is one that the net learns from its first input.
-        wanted, found = parameter.shape, arrays[name].shape if name in arrays else None
-        if found is None or wanted is None:
-            continue
+        wanted, found = parameters[name].shape, arrays[name].shape
         if len(wanted) != len(found) or any(w not in (0, f) for w, f in zip(wanted, found)):
             faults.append(f"{name} is {found} instead of {wanted}")
     if faults:

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 import pytest
 import race
-from torture import LostError, Torture
+from torture import Torture
 
 
 @pytest.mark.parametrize("mode", [[], ["--inference"]])
@@ -37,11 +37,8 @@ def test_a_model_is_measured_whoever_fails_beside_it(mode, capsys):
         (["resnet20", "--forms", "theirs"], "theirs"),
     ],
 )
-def test_what_cannot_be_measured_is_refused_in_one_line(flags, told, capsys):
-    assert race.main(flags) == 2
-    error = capsys.readouterr().err
-    assert told in error
-    assert error.count("\n") == 1
+def test_what_cannot_be_measured_is_refused_in_one_line(flags, told, refused):
+    assert told in refused(race.main, flags)
 
 
 def test_nothing_is_lost_under_torture(tmp_path):
@@ -55,5 +52,5 @@ def test_nothing_is_lost_under_torture(tmp_path):
     # And the torturer would notice.
     shutil.copytree(tmp_path / "calm", torture.run)
     torture.expected_files = {**torture.expected_files, "net.params": b"other weights"}
-    with pytest.raises(LostError, match="differs"):
+    with pytest.raises(AssertionError, match="differs"):
         torture.compare()

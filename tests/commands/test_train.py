@@ -101,13 +101,9 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("wrong", "told"), REFUSALS, ids=lambda value: str(value)[:30])
-def test_what_cannot_work_is_refused_in_one_line(wrong, told, tmp_path, capsys, monkeypatch):
+def test_what_cannot_work_is_refused_in_one_line(wrong, told, tmp_path, refused, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert train_cifar10.main([*TINY, "--val-size", "32", *wrong]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1
-    assert told in error
+    assert told in refused(train_cifar10.main, [*TINY, "--val-size", "32", *wrong])
     assert list(tmp_path.glob("runs/*")) == []
 
 

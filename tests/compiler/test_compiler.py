@@ -70,20 +70,13 @@ def test_an_unknown_rule_is_told():
         compiler.hybridize(RandomNet(0), without=("nonsense",))
 
 
+FEW = ["mobilenetv3_small", "yolo3_mobilenet0.25_voc", "simple_pose_resnet18_v1b"]
+
+
 # ZOO=1 in the environment asks for all.
-@pytest.mark.parametrize(
-    ("name", "training"),
-    [
-        ("mobilenetv3_small", False),
-        ("yolo3_mobilenet0.25_voc", False),
-        ("simple_pose_resnet18_v1b", False),
-        ("cifar_resnet20_v2", True),
-    ]
-    if "ZOO" not in os.environ
-    else [(name, False) for name in zoo.NETS],
-)
-def test_nets_of_gluoncv_compute_what_they_did(name, training):
-    assert zoo.difference(name, training) < 1e-5
+@pytest.mark.parametrize("name", zoo.NETS if "ZOO" in os.environ else FEW)
+def test_nets_of_gluoncv_compute_what_they_did(name):
+    assert zoo.difference(name) < 1e-5
 
 
 def test_what_is_not_float32_runs_as_it_is():

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 from runtime import mx
 
@@ -191,19 +191,12 @@ def test_a_batch_of_one_is_not_taken_for_what_is_broadcast():
 def test_threads_may_begin_at_once():
     plain = make(form=plainly)
     for _ in range(3):
-        net, found = make(), {}
-
-        def call(size, net=net, found=found):
-            found[size] = net(images(size)).copy()
-
+        net = make()
         net(images(12))  # Gluon's own cache is not to be built by several
-        threads = [threading.Thread(target=call, args=(size,)) for size in range(6, 10)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        for size in range(6, 10):
-            assert_close(found[size], plain(images(size)))
+        with ThreadPoolExecutor(4) as pool:
+            found = pool.map(lambda size, net=net: net(images(size)).copy(), range(6, 10))
+        for size, each in zip(range(6, 10), found):
+            assert_close(each, plain(images(size)))
 
 
 def broken(*_):

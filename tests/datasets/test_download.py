@@ -7,6 +7,7 @@ import hashlib
 import http.server
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -119,17 +120,9 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
 
 def test_of_two_workers_one_downloads_and_both_have_the_data(tmp_path, monkeypatch):
     archive = pack(TINY10.binary.folder, tiny_files(TINY10, "binary"))
-    source, found = with_archive(TINY10, "binary", archive), []
-    with serve(archive) as server:
+    source = with_archive(TINY10, "binary", archive)
+    with serve(archive) as server, ThreadPoolExecutor(2) as pool:
         monkeypatch.setenv(MIRRORS_VARIABLE, f"http://127.0.0.1:9 {server.url}")
-        workers = [
-            threading.Thread(target=lambda: found.append(load_cifar(source, tmp_path).fingerprint))
-            for _ in range(2)
-        ]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
+        one, other = pool.map(lambda _: load_cifar(source, tmp_path).fingerprint, range(2))
     assert server.sent == [len(archive)]
-    assert len(found) == 2
-    assert found[0] == found[1]
+    assert one == other

@@ -13,10 +13,10 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from mxnet import autograd, gluon
+from mxnet import gluon
 from onnx.reference import ReferenceEvaluator
+from small_nets import backward, build
 
-import compiler
 import export
 import models
 from errors import InputError
@@ -44,12 +44,8 @@ NETS = [  # name, options, whether pixels go in instead of normalised images
 
 
 def make_net(name="resnet20_sd", **options):
-    net = models.get_model(name, **options)
-    models.initialize(net, mx.cpu(), seed=1)
-    compiler.hybridize(net)
-    with autograd.record():
-        logits = net(mx.nd.random.normal(shape=(8, 3, 32, 32)))
-    logits.backward()  # writes statistics other than the initial ones
+    net = build(name, **options)
+    backward(net, 8)  # writes statistics other than the initial ones
     return net
 
 

@@ -120,5 +120,3 @@ def test_json_and_picture_from_the_command_line(finished_run, data, tmp_path, ca
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert command.main([run, "--flip"]) == 0
     assert "top-1 error" in capsys.readouterr().out
-    assert command.main([run, "--plot", str(tmp_path / "no" / "such.png")]) == 2
-    assert capsys.readouterr().err.startswith("error: cannot write")

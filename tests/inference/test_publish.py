@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 
 from runtime import mx
@@ -39,20 +38,12 @@ def content(folder):
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["model"])
-def test_kept_weights_are_those_of_the_table_and_reach_what_it_says(row):
+def test_kept_weights_are_those_of_the_table(row):
     assert (pretrained.FOLDER / row["file"]).stat().st_size == row["bytes"] < 2_000_000
     net = models.get_model(row["model"], len(row["classes"]), pretrained=True)
     assert net(mx.nd.zeros((2, 3, 32, 32))).shape == (2, len(row["classes"]))
     error, (low, high) = row["test"]["top1_error"], row["test"]["top1_error_interval"]
     assert low <= error < high
-    if row["facts"]["data"]["name"] == "shapes":  # the other images are not here
-        test = datasets.get_dataset("shapes").test
-        images, labels = test.images[:300], test.labels[:300]
-        found = open_classifier(row["model"]).probabilities(images).argmax(axis=1)
-        # Four deviations around the table's error: chance is one in 15,000.
-        assert (
-            abs((found != labels).mean() - error) <= 4 * np.sqrt(error * (1 - error) / 300) + 1e-3
-        )
     assert (pretrained.FOLDER / "README.md").read_text() == describe(ROWS)
 
 
@@ -121,11 +112,6 @@ def test_weights_that_are_damaged_or_not_there_are_refused(table, finished_run):
         models.get_model("resnet20_sd", pretrained=True)
 
 
-def of_other_weights(run, patch):
-    results = json.loads((run / "results.json").read_text())
-    (run / "results.json").write_text(json.dumps({**results, "sha256": "0" * 64}))
-
-
 def with_an_option(run, patch):
     text = (run / "config.json").read_text()
     (run / "config.json").write_text(text.replace('"depth": null', '"depth": 20'))
@@ -144,18 +130,16 @@ def with_large_weights(run, patch):
     ("change", "words"),
     [
         (lambda run, patch: (run / "results.json").unlink(), "is not finished"),
-        (of_other_weights, "is not finished"),
         (with_an_option, "'depth': 20"),
         (on_other_data, "has changed: put it back"),
         (with_large_weights, "beyond float16's range"),
     ],
 )
 def test_a_run_that_cannot_be_kept_is_refused_and_what_was_kept_stays(
-    table, finished_run, tmp_path_factory, monkeypatch, capsys, change, words
+    table, finished_run, tmp_path_factory, monkeypatch, refused, change, words
 ):
     run = shutil.copytree(finished_run, tmp_path_factory.mktemp("run") / "run")
     before = content(table)
     change(run, monkeypatch)
-    assert main([str(run)]) == 2
-    assert words in capsys.readouterr().err
+    assert words in refused(main, [str(run)])
     assert content(table) == before

@@ -25,13 +25,6 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def refused(capsys, *arguments):
-    """Return the one line that a command ends with."""
-    assert command.main(arguments) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    return line
-
-
 def test_the_listing_says_what_is_done_and_how_long_the_rest_takes(folder, capsys, monkeypatch):
     monkeypatch.setattr(pace, "hours", lambda *_: 0.5)
     keep(entry(2))
@@ -71,26 +64,26 @@ def test_a_runs_pace_is_that_of_its_own_steps(monkeypatch):
         ("--report", "name a study"),
     ],
 )
-def test_what_cannot_be_done_is_told_in_one_line(folder, capsys, words, told):
-    assert told in refused(capsys, *words.split())
+def test_what_cannot_be_done_is_told_in_one_line(folder, refused, words, told):
+    assert told in refused(command.main, words.split())
 
 
 @pytest.mark.parametrize("flag", [(), ("--report",)])
-def test_a_result_of_another_recipe_is_named_and_not_mixed(folder, capsys, flag):
+def test_a_result_of_another_recipe_is_named_and_not_mixed(folder, refused, flag):
     keep(entry(2))
     keep(entry(2, seed=1, lr=0.7))
-    line = refused(capsys, NAME, *flag)
+    line = refused(command.main, [NAME, *flag])
     assert "a-seed1 was made by another recipe: lr was 0.7, is 0.1" in line
     assert (folder / "results" / "README.md").read_text() == PAGE
 
 
-def test_a_run_begun_by_another_recipe_is_named_and_not_gone_on_with(folder, capsys, monkeypatch):
+def test_a_run_begun_by_another_recipe_is_not_gone_on_with(folder, capsys, refused, monkeypatch):
     monkeypatch.setattr(pace, "hours", lambda *_: 0.5)
     begun = keep(entry(2, seed=1, lr=0.7))
     begun.working.parent.mkdir(parents=True)
     begun.kept.rename(begun.working)
     other = "by another recipe: lr was 0.7, is 0.1"
-    assert f"{begun.working} was made {other}; remove it" in refused(capsys, NAME)
+    assert f"{begun.working} was made {other}; remove it" in refused(command.main, [NAME])
     assert command.main([]) == 0
     assert other in capsys.readouterr().out
 
@@ -115,10 +108,10 @@ def test_a_report_says_how_many_seeds_it_is_of_and_follows_the_files(folder):
     assert "35.00 ± 0.00" in (folder / "results" / "README.md").read_text()
 
 
-def test_a_page_without_a_place_for_it_is_refused(folder, capsys):
+def test_a_page_without_a_place_for_it_is_refused(folder, refused):
     keep(entry(2))
     (folder / "results" / "README.md").write_text("# Results\n")
-    assert "lacks the lines <!-- stub" in refused(capsys, NAME, "--report")
+    assert "lacks the lines <!-- stub" in refused(command.main, [NAME, "--report"])
 
 
 def test_a_measurement_is_kept_without_names_and_reported(folder):

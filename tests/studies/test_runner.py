@@ -8,10 +8,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
+from stopped_runs import wait_for
 from stub import entry, keep
 
 from errors import InputError
@@ -36,13 +36,6 @@ def own_folder(tmp_path, monkeypatch):
     """Run in a folder of its own; and let tests be done also where the machine is at work."""
     monkeypatch.setattr(study, "ROOT", tmp_path)
     monkeypatch.setattr(runner, "NICEST", 0)
-
-
-def wait_for(happened, seconds=60):
-    end = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < end, "in vain"
-        time.sleep(0.05)
 
 
 def test_a_run_survives_its_runner_and_is_taken_once(tmp_path, capfd):

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from runtime import mx, physical_cores
@@ -16,6 +15,7 @@ from runtime import mx, physical_cores
 import numpy as np
 import psutil
 import pytest
+from stopped_runs import PATIENCE, wait_for
 
 from errors import InputError
 from records.checkpoints import newest
@@ -24,8 +24,6 @@ from training.distributed import Workers
 from training.epoch import seed_step
 
 ROOT = Path(__file__).resolve().parents[2]
-# Far more than a job takes, so that a job that hangs fails the test instead of holding it up.
-PATIENCE = 240
 
 
 def start(*arguments):
@@ -80,14 +78,6 @@ TRAIN = [
     *("--model", "resnet20_sd", "--batch-size", "16", "--val-size", "32"),
     *("--checkpoint-minutes", "0.005", "--log-interval", "1"),
 ]
-
-
-def wait_for(condition, process):
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def test_a_dead_worker_ends_the_job_and_the_job_goes_on_from_its_checkpoint(tmp_path):
@@ -168,8 +158,7 @@ def test_dropout_depends_on_seed_step_and_worker_and_nothing_before():
         (["--servers", "0", "--", "train_cifar10.py"], "must be at least 1"),
     ],
 )
-def test_what_the_launcher_cannot_use_is_refused(flags, told, capsys, monkeypatch, tmp_path):
+def test_what_the_launcher_cannot_use_is_refused(flags, told, refused, monkeypatch, tmp_path):
     (tmp_path / "hosts").write_text("no.such.machine")
     monkeypatch.chdir(ROOT)
-    assert launch.main([flag.format(hosts=tmp_path / "hosts") for flag in flags]) == 2
-    assert told in capsys.readouterr().err
+    assert told in refused(launch.main, [flag.format(hosts=tmp_path / "hosts") for flag in flags])

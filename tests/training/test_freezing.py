@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from runtime import mx
-
 import numpy as np
 import pytest
-from small_nets import SMALL
-from test_averaging import values
+from small_nets import SMALL, build
+from test_averaging import TWO, values
 from test_steps import NORMALISER, batch
 
 import compiler
@@ -18,7 +16,6 @@ from training.freezing import freeze
 from training.step import train_step
 from training.trainer import make_trainer
 
-TWO = [mx.cpu(0), mx.cpu(1)]
 # Dropout, widths that are padded, recomputing, squeeze-and-excitation, pooling, stochastic depth.
 NETS = [SMALL[number] for number in (1, 3, 6, 7, 9, 10, 16, 17)]
 
@@ -27,8 +24,7 @@ NETS = [SMALL[number] for number in (1, 3, 6, 7, 9, 10, 16, 17)]
 @pytest.mark.parametrize("what", ["2", "features"])
 def test_only_the_rest_learns(name, options, what):
     config = make_config(model=name, batch_size=8, lr=0.05, wd=0.1, accumulate=2, clip_grad=1.0)
-    net = models.get_model(name, **options)
-    models.initialize(net, TWO, seed=1)
+    net = build(name, hybrid=False, ctx=TWO, **options)
     freeze(net, what)
     if what == "2":
         compiler.hybridize(net)

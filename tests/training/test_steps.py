@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 from runtime import mx
 
 import numpy as np
 import pytest
 from mxnet.gluon import nn
+from test_runtime import ROOT, run_python
 
 import compiler
 from errors import InputError
@@ -197,6 +195,4 @@ assert vars(again._amp_loss_scaler) == vars(trainer._amp_loss_scaler)
 
 
 def test_mixed_precision_scales_losses_and_skips_steps_that_overflow():
-    code = "import sys; sys.path[:0] = ['.', 'tests', 'tests/training']\n" + AMP
-    done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
-    assert done.returncode == 0, done.stderr
+    run_python(AMP, f"{ROOT}:{ROOT}/tests:{ROOT}/tests/training", OMP_NUM_THREADS="1")
