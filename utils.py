@@ -200,8 +200,11 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         sync_folder(target.parent)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file in one piece: see `whole_file`."""
+def write_atomically(path: Path, data: bytes, make_folder: bool = False) -> None:
+    """Write a file in one piece, if asked to in a folder that is made first: see `whole_file`."""
+    if make_folder:
+        with one_line(f"cannot write {path}"):
+            path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as file:
         file.write(data)
 

@@ -156,7 +156,7 @@ class Compiled:
             if not any(rewriter.taken.values()):
                 return None
             frozen = self._frozen and not training
-            return Running(rewriter, shapes, self.names, self._data, self._flags, frozen)
+            return Running(rewriter, shapes, self.names, data, self._flags, frozen)
         except Exception as error:  # whatever it is, Gluon's own graph is there to run
             reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
             line = f"{self.name} runs as Gluon has it, not compiled: {reason[0]}"
@@ -184,7 +184,7 @@ class Running:
     """
 
     def __init__(self, rewriter, shapes, names, data, flags, frozen):
-        graph, data = rewriter.graph, [names[number] for number in data]
+        graph = rewriter.graph
         self._constants = {name: row[1:] for name, row in graph.constants.items()}
         shapes = {**shapes, **{name: shape for name, (shape, _) in self._constants.items()}}
         once, self._folded = fold(graph, data) if frozen else (None, [])

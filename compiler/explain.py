@@ -39,4 +39,4 @@ def explain(net, *shapes, training=True, bfloat16=False, without=()):
     known = {variable.name: shape for variable, shape in zip(data, shapes)}
     # A net that has weights says itself which of them are learnt.
     learnt = {name for name, p in net.collect_params().items() if p.grad_req != "null"}
-    return rewrite(Graph.read(symbol, known, data=list(known)), training, bfloat16, without, learnt)
+    return rewrite(Graph.read(symbol, known), training, bfloat16, without, learnt)

@@ -133,7 +133,7 @@ class Graph:
         many = {name: shapes[name] for name in data if shapes[name][:1] not in ((), (1,))}
         twice = {**shapes, **{name: (2 * first, *rest) for name, (first, *rest) in many.items()}}
         with contextlib.suppress(mx.MXNetError):
-            found = everything.infer_shape_partial(**twice)[1]
+            found = everything.infer_shape_partial(**twice)[1] if many else ()
             self.batched = all(
                 new[1:] == v.shape[1:] and (new[0] == 1) == (v.shape[0] == 1)
                 for v, new in zip(values, found)

@@ -63,9 +63,7 @@ def export_onnx(
     onnx.checker.check_model(model, full_check=True)
     data = model.SerializeToString()
     check_agreement(str(path), load_onnx(data), net, normaliser)
-    with one_line(f"cannot write {path}"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, data)
+    write_atomically(path, data, make_folder=True)
     return path
 
 

@@ -135,7 +135,7 @@ def get_model(name, classes=10, pretrained=False, **options):
         hint = nearest(name, [*ALIASES, *list_models()])
         raise InputError(f"unknown model {name!r}:{hint} `python -m models` lists them all")
     if pretrained:
-        weights.load(net, name, row, classes)
+        weights.load(net, row, classes)
     return net
 
 

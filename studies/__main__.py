@@ -28,9 +28,12 @@ from utils import table
 
 def state(entry: Entry) -> str:
     """Say in a few words how far a run has come."""
-    epochs, other = 0 if entry.done else entry.epochs_done(), entry.differences()
-    begun = f"{epochs} of {entry.config.epochs} epochs" if epochs else "missing"
-    return ("done" if entry.done else begun) + (f", by another recipe: {other}" if other else "")
+    found = "done"
+    if not entry.done:
+        epochs = entry.epochs_done()
+        found = f"{epochs} of {entry.config.epochs} epochs" if epochs else "missing"
+    other = entry.differences()
+    return f"{found}, by another recipe: {other}" if other else found
 
 
 def show(jobs: int) -> None:

@@ -17,8 +17,8 @@ from typing import Any
 from errors import InputError
 from records.config import Config
 from records.run_folder import read_json
-from studies.study import ROOT, write_into
-from utils import sha256, to_json
+from studies.study import ROOT
+from utils import sha256, to_json, write_atomically
 
 _CACHE = ROOT / "runs" / "pace.json"
 _WARM, _STEPS = 4, 8
@@ -46,7 +46,7 @@ def hours(config: Config, threads: int) -> float:
         if child.returncode:
             raise InputError(f"a step of {config.model} cannot be measured: {child.stderr[-200:]}")
         known[key] = float(child.stdout.split()[-1])
-        write_into(_CACHE.parent, _CACHE.name, to_json(known, indent=1))
+        write_atomically(_CACHE, to_json(known, indent=1), make_folder=True)
     validated = config.val_size or 0
     images = (config.train_size or 50_000 - validated) + _FORWARD * validated
     return config.epochs * images / config.batch_size * known[key] / 3600

@@ -16,13 +16,12 @@ from runtime import physical_cores
 from datasets import get_dataset
 from errors import one_line, tell
 from records.run_folder import describe_environment
-from studies.study import ROOT, Entry, Measurement, anonymise, results_of, write_into
+from studies.study import ROOT, Entry, Measurement, anonymise, results_of
 from training.signals import StopSignals
-from utils import to_json
+from utils import to_json, write_atomically
 
 _LOOK = 0.2  # seconds between looks at the processes
 NICEST = 19
-_RECIPE = ".recipe.json"
 
 
 def start(entry: Entry, data_dir: str | None, threads: int) -> tuple[subprocess.Popen, IO[bytes]]:
@@ -44,8 +43,9 @@ def start(entry: Entry, data_dir: str | None, threads: int) -> tuple[subprocess.
     """
     flags = ["--resume", str(entry.working)]
     if not os.path.exists(entry.working / "config.json"):
-        write_into(entry.working, _RECIPE, to_json({"config": entry.config.to_dict()}))
-        flags = ["--preset", str(entry.working / _RECIPE)]
+        recipe = entry.working / ".recipe.json"
+        write_atomically(recipe, to_json({"config": entry.config.to_dict()}), make_folder=True)
+        flags = ["--preset", str(recipe)]
         flags += ["--run-dir", str(entry.working.parent), "--name", entry.name]
     if data_dir:
         flags += ["--data-dir", os.path.abspath(data_dir)]
@@ -163,4 +163,5 @@ def measure(name: str, study: Measurement, data_dir: str | None) -> None:
         If the data cannot be used, or the file not be written.
     """
     found = {**anonymise(describe_environment()), **study.measure(data_dir)}
-    write_into(results_of(name), "results.json", to_json(found, indent=1) + b"\n")
+    path = results_of(name) / "results.json"
+    write_atomically(path, to_json(found, indent=1) + b"\n", make_folder=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Mapping, Sequence
 
-from errors import InputError, nearest, one_line
+from errors import InputError, nearest
 from figures import summary
 from figures.curves import read_history
 from records.config import Config, make_config
@@ -151,16 +151,10 @@ class Entry:
         described["config"].update(data_dir=None, run_dir="runs", resume=None, preset="")
         for part in (described, *described.get("resumed", [])):
             anonymise(part)
-        write_into(self.kept, "config.json", to_json(described, indent=1) + b"\n")
+        text = to_json(described, indent=1) + b"\n"
+        write_atomically(self.kept / "config.json", text, make_folder=True)
         for name in _KEPT:  # the results last: a run that has them is done
-            write_into(self.kept, name, read_regular(self.working / name, _MAX_BYTES))
-
-
-def write_into(folder: Path, name: str, data: bytes) -> None:
-    """Write a file, and the folder that it is in; raises an `InputError` if they cannot be."""
-    with one_line(f"cannot write {folder}"):
-        folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / name, data)
+            write_atomically(self.kept / name, read_regular(self.working / name, _MAX_BYTES))
 
 
 def anonymise(described: dict[str, Any]) -> dict[str, Any]:

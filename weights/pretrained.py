@@ -53,7 +53,8 @@ def find(name: str) -> dict[str, Any]:
     if name in rows:
         return rows[name]
     if name.startswith(_GLUONCV) and name in gluoncv_names():
-        return {"file": gluoncv_file(name), "classes": range(10), "sha256": ""}  # it checks itself
+        file = gluoncv_file(name)  # GluonCV checks it by itself
+        return {"model": name, "file": file, "classes": range(10), "sha256": ""}
     raise InputError(
         f"there are no pretrained weights of {name!r}:{nearest(name, rows)} "
         f"there are {', '.join(rows) or 'none yet'}"
@@ -87,15 +88,15 @@ def gluoncv_file(name: str) -> Path:
         ) from error
 
 
-def load(net: Any, name: str, row: Mapping[str, Any], classes: int) -> None:
+def load(net: Any, row: Mapping[str, Any], classes: int) -> None:
     """Load a model's weights into its net, on the CPU.
 
     Parameters
     ----------
     net : gluon.HybridBlock
-        What `models.get_model` returns for the name.
-    name, row
-        The model's name, and what `find` returns for it.
+        What `models.get_model` returns for the row's name.
+    row : mapping
+        What `find` returns.
     classes : int
         How many classes the net tells apart. If the weights tell others apart, the output layer
         starts anew, and a warning says so.
@@ -113,7 +114,7 @@ def load(net: Any, name: str, row: Mapping[str, Any], classes: int) -> None:
     if classes != known:
         _LOG.warning(
             "%s: the pretrained weights tell %d classes apart, not %d: the output layer is new",
-            *(name, known, classes),
+            *(row["model"], known, classes),
         )
         net.output.weight.shape = (classes, arrays["output.weight"].shape[1])
         net.output.initialize(mx.init.Xavier("gaussian", "out", 2), ctx=mx.cpu())

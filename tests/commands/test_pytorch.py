@@ -37,7 +37,7 @@ def agreement(name, options, twin, seed):
 @pytest.mark.parametrize(("name", "options", "twin", "arguments"), NETS)
 def test_logits_and_gradients_agree_with_pytorch(name, options, twin, arguments):
     # Where a ReLU's input is within rounding error of zero the two may differ in one whole
-    # gradient element, so most images may give distances of a percent. A wrong net never agrees.
-    distances = [agreement(name, options, twin(*arguments), seed) for seed in range(5)]
+    # gradient element, so some images give distances of a percent. A wrong net never agrees.
+    distances = [agreement(name, options, twin(*arguments), seed) for seed in range(8)]
     assert max(logits for logits, _ in distances) < 1e-4
-    assert min(gradients for _, gradients in distances) < 1e-4
+    assert sorted(gradients for _, gradients in distances)[1] < 1e-4

@@ -142,7 +142,5 @@ try:
 except ImportError as error:
     print(error)
 """
-    assert (
-        run_python(code, tmp_path).stdout
-        == "the compiler is made for MXNet 1.9.1, and this is 2.0.0\n"
-    )
+    said = run_python(code, tmp_path).stdout
+    assert said == "the compiler is made for MXNet 1.9.1, and this is 2.0.0\n"
