@@ -24,12 +24,7 @@ STUDY = Study(
     recipes={
         "resnet20": {**RECIPE, "model": "resnet20", "epochs": 40},
         "densenet_bc40_k16": {**RECIPE, "model": "densenet_bc40_k16", "epochs": 20},
-        "resnet56_sd": {
-            **RECIPE,
-            "model": "resnet56_sd",
-            "final_survival_prob": 0.8,
-            "epochs": 20,
-        },
+        "resnet56": {**RECIPE, "model": "resnet56", "epochs": 15},
     },
     seeds=(0,),
 )
