@@ -56,8 +56,17 @@ def test_no_code_is_run_and_no_other_program_accepted(content, tmp_path, monkeyp
     np.testing.assert_array_equal(load_batch("file", OFFICIAL)["data"], IMAGES.reshape(20, -1))
 
 
-def test_a_memo_of_any_number_takes_no_memory():
+def test_a_short_batch_takes_neither_memory_nor_time():
     assert load_batch("file", b"\x80\x02}r\xff\xff\xff\x7f.") == {}  # 32 GB of it in C's unpickler
+    deep, wide = b"\x85" * 2_000_000, b"q\x01h\x01\x86" * 60  # for Python's stack; with 2 ** 60 ends
+    for content, told in (
+        (b"})" + deep + b"K\x01s.", "key"),
+        (b"})" + wide + b"K\x01s.", "key"),
+        (b"cnumpy\ndtype\n()" + wide + b"tR.", "array"),
+        (b"\x96" + (1 << 40).to_bytes(8, "little") + b".", "instruction"),  # a bytearray
+    ):
+        with pytest.raises(InputError, match=told):
+            load_batch("file", b"\x80\x02" + content)
 
 
 @given(st.integers(0, len(OFFICIAL) - 1), st.binary(max_size=3), st.booleans())
