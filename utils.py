@@ -30,8 +30,8 @@ def contexts(ctx: str, gpus: Sequence[int] = ()) -> list:
     Parameters
     ----------
     ctx : str
-        ``cpu``, ``gpu``, or ``auto`` for a GPU if there is one that MXNet can compute on (else a
-        warning says why not), or if `gpus` names some.
+        ``cpu``, ``gpu``, or ``auto`` for a GPU if there is one that MXNet can compute on, or if
+        `gpus` names some; a warning says why not, if MXNet sees one.
     gpus : sequence of int
         Device numbers; if empty, the first device that MXNet can compute on.
 

@@ -53,7 +53,7 @@ def _class_files(folder: Path) -> dict[str, list[Path]]:
     if not os.path.isdir(folder):
         raise InputError(
             f"there is no folder {folder}: --dataset folder needs train/<class>/* and "
-            "test/<class>/*, or Kaggle's trainLabels.csv, train/<id>.png and test/<id>.png"
+            "test/<class>/*, or Kaggle's trainLabels.csv and train/<id>.png"
         )
     classes = {}
     for name in _entries(folder):

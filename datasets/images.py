@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Iterable, Iterator, Sequence
@@ -28,6 +29,7 @@ THREADS = 8  # more do not help, since much of Pillow's work holds Python's glob
 GROUND = (128, 128, 128)  # seen through transparent pixels: near 0 once normalised
 _ONE_AT_A_TIME = threading.Lock()
 _ORIENTATION = 0x0112  # the EXIF tag
+warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd files, which are read or refused
 
 
 def read_image(path: Path) -> np.ndarray:

@@ -1,8 +1,8 @@
 """CIFAR's Python batches, as Python 2 and NumPy 1 saved the official ones.
 
 A pickle is a program. Here it can call nothing but what stands for the three names below, so it
-runs no code. The unpickler in Python reads it, since the one in C sets memory aside for any memo; and
-it knows only the instructions of such files, since some of the others set memory aside as well.
+runs no code. The unpickler in Python reads it, since the one in C sets memory aside for any memo.
+It knows only the instructions of such files, since some of the others set memory aside as well.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import collections
 import io
 import pickle
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -71,9 +71,9 @@ _INSTRUCTIONS = """
 
 
 class _Unpickler(pickle._Unpickler):
-    dispatch = collections.defaultdict(lambda: _refuse)
-    for _name in _INSTRUCTIONS.split():
-        dispatch[getattr(pickle, _name)[0]] = pickle._Unpickler.dispatch[getattr(pickle, _name)[0]]
+    dispatch: ClassVar = collections.defaultdict(lambda: _refuse)
+    for _code in (getattr(pickle, name)[0] for name in _INSTRUCTIONS.split()):
+        dispatch[_code] = pickle._Unpickler.dispatch[_code]
     dispatch[pickle.EMPTY_DICT[0]] = lambda unpickler: unpickler.append(_Dictionary())
 
     def find_class(self, module: str, name: str) -> Any:

@@ -134,7 +134,12 @@ def load_onnx(data: bytes) -> Loaded:
         raise InputError("it does not have one input and one output of type float")
 
     def run(images: np.ndarray) -> np.ndarray:
-        return session.run(None, {inputs[0].name: prepare(images)})[0]
+        try:
+            return session.run(None, {inputs[0].name: prepare(images)})[0]
+        except (
+            Exception
+        ) as error:  # a graph may go by its pixels; onnxruntime has errors of its own
+            raise InputError(f"onnxruntime cannot compute it: {error!s:.150}") from error
 
     return classes, facts, run
 

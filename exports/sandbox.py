@@ -5,7 +5,8 @@ the memory there is. So the file is first loaded, and run once, in a child with 
 time. Only if that goes well are the same bytes loaded here.
 
 Two risks remain. The child has the user's rights, so a file that makes a library run its code can
-do harm. And a fault that depends on chance may spare the child and hit the parent.
+do harm. And a fault that depends on chance or on the images may spare the child, which shows the
+net one and two black ones, and hit the parent.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ def evaluate(
         for member, source in zip(members, sources)
     ]
     images, labels = splits[0].images, splits[0].labels
-    if any(not np.array_equal(each.labels, labels) for each in splits[1:]):
+    if any(not np.array_equal(each.images, images) for each in splits[1:]):
         raise InputError(f"these were trained on different splits: {split} is not the same for all")
     results, total = [], np.zeros((len(labels), len(data.classes)))
     for member, source in zip(members, sources):

@@ -62,6 +62,8 @@ def publish(run: str | Path, note: str = "") -> dict[str, Any]:
     trained = load_trained(run)
     facts, results = trained.facts, trained.facts["run"]
     name = models.ALIASES.get(facts["model"], facts["model"])
+    if name not in models.REGISTRY:
+        raise InputError(f"{run} is a {name}, which is not of this project's registry")
     other = {key: facts["options"][key] for key in sorted(facts["options"].keys() - _OPEN)}
     if other:
         raise InputError(f"{run} is no {name} as the registry has it, but with {other}")

@@ -192,11 +192,10 @@ def draw_gates(net, seed, step):
     numpy.ndarray or None
         Bool, one a block; what `net.gates` now holds.
     """
-    probabilities = getattr(net, "survival_probs", None)
-    if probabilities is None:
+    if not getattr(net, "drops", False):
         return None
-    draws = np.random.default_rng([seed, step, _GATES]).random(len(probabilities))
-    net.gates = draws < probabilities
+    draws = np.random.default_rng([seed, step, _GATES]).random(len(net.survival_probs))
+    net.gates = draws < net.survival_probs
     return net.gates
 
 

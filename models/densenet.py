@@ -116,13 +116,14 @@ class DenseNet(nn.HybridBlock):
         classes=10,
     ):
         super().__init__()
-        if not block_config or min(*block_config, growth_rate, init_channels or 1, classes) < 1:
+        first = 2 * growth_rate if bottleneck or compression < 1 else 16
+        channels = first if init_channels is None else init_channels
+        if not block_config or min(*block_config, growth_rate, channels, classes) < 1:
             raise InputError("block_config, growth_rate, init_channels, classes must be at least 1")
         if not 0 < compression <= 1:
             raise InputError(f"compression must be in (0, 1], not {compression}")
         if not 0 <= dropout < 1:
             raise InputError(f"dropout must be in [0, 1), not {dropout}")
-        channels = init_channels or (2 * growth_rate if bottleneck or compression < 1 else 16)
         options = {
             "bottleneck": bottleneck,
             "dropout": dropout,

@@ -2,8 +2,8 @@
 
     python notebooks/execute.py
 
-What depends on the machine or the moment is left out, so that a difference in git is one of
-content. `tests/commands/test_notebook.py` runs the same, with fewer images, and keeps nothing.
+Metadata of the machine and the moment are left out; times that cells print stay.
+`tests/commands/test_notebook.py` runs the same, with fewer images, and keeps nothing.
 """
 
 from __future__ import annotations

@@ -153,7 +153,9 @@ class Config:
     run_dir: str = flag("runs", "folder of run folders")
     name: str = flag("", "the run's folder in it (default: net, data set and time)")
     resume: str | None = flag(None, "run folder: go on as if the run had never stopped")
-    checkpoint_minutes: float = flag(10.0, "longest time between checkpoints", float)
+    checkpoint_minutes: float = flag(
+        10.0, "longest time between checkpoints; 0: epochs' ends alone", float
+    )
     log_interval: int = flag(100, "steps between lines in the log", int, 1)
 
     def __post_init__(self) -> None:

@@ -27,7 +27,8 @@ def make_parser() -> argparse.ArgumentParser:
     rows = (f"  {name}: {p.source}.\n    {p.expects}." for name, p in PRESETS.items())
     parser = Parser(
         usage="%(prog)s [flags]",
-        description="Train a DenseNet or a stochastic-depth ResNet on small images.",
+        description="Train a DenseNet or a stochastic-depth ResNet on small images.\n"
+        "What stands in brackets holds where the preset says nothing.",
         epilog="presets:\n" + "\n".join(rows),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,

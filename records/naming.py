@@ -62,9 +62,11 @@ def new_folder(config: Config) -> Path:
         return Path(config.run_dir) / config.name
     name = f"{net_title(config)}-{config.dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
     name = re.sub(r"[^\w.+=-]+", "-", name)  # the data set is as yet anything a user wrote
+    with one_line(f"cannot write {config.run_dir}"):
+        Path(config.run_dir).mkdir(parents=True, exist_ok=True)
     for number in itertools.count(1):
         path = Path(config.run_dir) / (name if number == 1 else f"{name}-{number}")
         with one_line(f"cannot write {path}"), contextlib.suppress(FileExistsError):
-            path.mkdir(parents=True)
+            path.mkdir()
             break
     return path

@@ -48,6 +48,9 @@ class _File(logging.FileHandler):
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"cannot write {self.baseFilename}: {reason}") from error
 
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
 
 def log_to_screen(quiet: bool = False) -> None:
     """Send the log to the screen; only warnings if `quiet`."""
@@ -72,7 +75,7 @@ class RunFolder:
             lock.truncate(0)
             lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
             lock.flush()
-            self._log = _File(path / "train.log")
+            self._log = _File(path / "train.log", encoding="utf-8")
         self._log.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         LOG.addHandler(self._log)
         self._has_events = importlib.util.find_spec("tensorboardX") is not None

@@ -12,7 +12,6 @@ import numpy as np
 from datasets import get_dataset
 from figures.pictures import draw_predictions
 from inference.classifiers import open_classifier
-from inference.evaluation import choose_split
 from inference.metrics import measure as measure_errors
 from studies.feature_reuse import MODEL, kept_net
 from studies.study import Measurement
@@ -24,8 +23,7 @@ SHOWN = 6
 def measure(data_dir: str | None) -> dict[str, Any]:
     """Measure the kept net on the test images of CIFAR-10, which it has learnt."""
     net, data = open_classifier(MODEL), get_dataset("cifar10", data_dir)
-    test = choose_split(net, MODEL, data, "test")
-    probabilities = net.probabilities(test.images)
+    test, probabilities = data.test, net.probabilities(data.test.images)
     wrong = probabilities.argmax(axis=1) != test.labels
     surest = np.argsort(np.where(wrong, -probabilities.max(axis=1), 1), kind="stable")[:SHOWN]
     return {

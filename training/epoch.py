@@ -124,6 +124,13 @@ def train_one_epoch(
     cpu_start = time.process_time()
     first = progress.epoch * loader.steps_per_epoch
     begin = first + progress.step
+
+    def settle() -> None:
+        """Count the step that is queued, and the time until it is done."""
+        metrics.drain()
+        progress.seconds = before[0] + time.monotonic() - start
+        progress.cpu_seconds = before[1] + time.process_time() - cpu_start
+
     with closing(loader.epoch(progress.epoch, augmentation, progress.step)) as batches:
         for step, (images, targets) in enumerate(batches, begin):
             run.trainer.set_learning_rate(run.schedule(step))
@@ -136,11 +143,9 @@ def train_one_epoch(
             minutes = (time.monotonic() - last_save) / 60
             due = 0 < config.checkpoint_minutes <= minutes and run.workers.rank == 0
             stopping, saving = metrics.add(sums, (float(stop.received), float(due)))
-            progress.seconds = before[0] + time.monotonic() - start
-            progress.cpu_seconds = before[1] + time.process_time() - cpu_start
             pace.add(config.batch_size, f"epoch {progress.epoch + 1}/{config.epochs}")
             if stopping or saving:
-                metrics.drain()
+                settle()
                 save()
                 last_save = time.monotonic()
             if stopping:
@@ -148,7 +153,7 @@ def train_one_epoch(
                 raise StoppedError(int(stop.received or signal.SIGTERM))
             if progress.step and (step + 1 - first) % config.log_interval == 0:
                 _log_step(run, progress, pace)
-    metrics.drain()
+    settle()
 
 
 def _log_step(run: Run, progress: Progress, pace: Pace) -> None:

@@ -64,14 +64,9 @@ def begin_or_resume(run: Run, state: State, folder: RunFolder) -> Checkpoints:
             len(run.validation),
             folder.path,
         )
-    known = identity(read_config(folder.path))
     if loaded:
         state.load(loaded)
-        if state.progress.identity != known:
-            raise InputError(
-                f"{loaded.path} belongs to another run than its config.json: is that altered?"
-            )
-    state.progress.identity = known
+    state.progress.identity = identity(read_config(folder.path))
     return Checkpoints(folder.path / "checkpoints", loaded)
 
 
@@ -92,6 +87,10 @@ def _check_stopped_run(
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder.path}/config.json is damaged: {error!r}") from error
     loaded = newest(folder.path / "checkpoints")
+    if loaded and loaded.progress.identity != identity(stored):
+        raise InputError(
+            f"{loaded.path} belongs to another run than its config.json: is that altered?"
+        )
     if run.config.init_from and not loaded:
         raise InputError(
             f"{folder.path} was stopped before it had saved the weights of {run.config.init_from}: "

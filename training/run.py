@@ -44,9 +44,9 @@ class Run:
     net: Any
     trainer: Any
     schedule: Callable[[int], float]
-    precision: str = "float32"
-    average: Average | None = None
-    initial: InitialWeights | None = None
+    precision: str
+    average: Average | None
+    initial: InitialWeights | None
 
     @property
     def nets(self) -> list[Any]:
@@ -145,8 +145,9 @@ def build(config: Config, workers: Workers, initial: InitialWeights | None = Non
     trainer = make_trainer(net, config, ctx, workers)
     average = None if config.ema is None else Average(make_net(), net, config.ema)
     schedule = make_schedule(config, loader.steps_per_epoch)
-    run = Run(config, workers, ctx, data, loader, validation, split, net, trainer, schedule)
-    return replace(run, precision=precision, average=average, initial=initial)
+    images = (data, loader, validation, split)
+    trained = (net, trainer, schedule, precision, average, initial)
+    return Run(config, workers, ctx, *images, *trained)
 
 
 def augmentation_of(config: Config, epoch: int) -> Augmentation:

@@ -23,8 +23,10 @@ class StopSignals:
         self.received = 0
 
     def __enter__(self) -> StopSignals:
-        heard = [each for each in self._SIGNALS if signal.getsignal(each) != signal.SIG_IGN]
-        self._previous = {number: signal.signal(number, self._note) for number in heard}
+        before = {each: signal.getsignal(each) for each in self._SIGNALS}
+        self._previous = {n: known for n, known in before.items() if known != signal.SIG_IGN}
+        for number in self._previous:
+            signal.signal(number, self._note)
         return self
 
     def __exit__(self, *error: object) -> None:

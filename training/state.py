@@ -93,13 +93,16 @@ class State:
             setattr(scaler, name, int(value) if name == "_unskipped" else value)
 
     def save(self, checkpoints: Checkpoints, best: bool) -> None:
-        """Write a checkpoint; `best`: the net, or its average, is the best so far."""
+        """Write a checkpoint; `best`: the net, or its average, is the best so far.
+
+        Before the first epoch's end the newest one counts as the best.
+        """
         self.progress.loss_scale = self.loss_scale
         checkpoints.save(
             _values(self._net),
             {name: copies[0] for name, copies in self.arrays().items()},
             self.progress,
-            _values(self._average or self._net) if best or not checkpoints.newest else None,
+            _values(self._average or self._net) if best or not self.progress.best_epoch else None,
         )
 
     def load(self, checkpoint: Checkpoint) -> None:

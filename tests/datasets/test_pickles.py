@@ -58,7 +58,7 @@ def test_no_code_is_run_and_no_other_program_accepted(content, tmp_path, monkeyp
 
 def test_a_short_batch_takes_neither_memory_nor_time():
     assert load_batch("file", b"\x80\x02}r\xff\xff\xff\x7f.") == {}  # 32 GB of it in C's unpickler
-    deep, wide = b"\x85" * 2_000_000, b"q\x01h\x01\x86" * 60  # for Python's stack; with 2 ** 60 ends
+    deep, wide = b"\x85" * 2_000_000, b"q\x01h\x01\x86" * 60  # for C's stack; of 2 ** 60 ends
     for content, told in (
         (b"})" + deep + b"K\x01s.", "key"),
         (b"})" + wide + b"K\x01s.", "key"),

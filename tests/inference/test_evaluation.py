@@ -89,6 +89,24 @@ def test_images_it_may_have_been_trained_on_are_refused(
         evaluate([str(folder), str(finished_run)], **options)
 
 
+def test_members_that_hold_other_images_out_are_refused_also_where_labels_agree(
+    finished_run, data, monkeypatch
+):
+    data = dataclasses.replace(data, train=data.train.take(np.argsort(data.train.labels)))
+    monkeypatch.setattr(datasets, "get_dataset", lambda *_: data)
+    opened = open_classifier(finished_run)
+
+    def of_seed(seed, *_):
+        *_, split = datasets.split_validation(data.train, VALIDATION, int(seed))
+        facts = {**opened.facts["data"], "seed": int(seed), "split": split}
+        return dataclasses.replace(opened, facts={"data": facts})
+
+    monkeypatch.setattr("inference.evaluation.open_classifier", of_seed)
+    assert evaluate(["1", "1"], split="val")["ensemble"]
+    with pytest.raises(InputError, match="trained on different splits"):
+        evaluate(["1", "2"], split="val")
+
+
 def test_test_images_of_other_data_are_found_and_measured_when_told(
     finished_run, data, monkeypatch
 ):

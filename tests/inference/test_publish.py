@@ -117,6 +117,12 @@ def with_an_option(run, patch):
     (run / "config.json").write_text(text.replace('"depth": null', '"depth": 20'))
 
 
+def of_gluoncv(run, patch):
+    text = (run / "config.json").read_text()
+    (run / "config.json").write_text(text.replace('"resnet20_sd"', '"cifar_resnet20_v1"'))
+    patch.setattr("inference.trained.set_parameters", lambda *_: None)
+
+
 def on_other_data(run, patch):
     other = dataclasses.replace(tiny_shapes("shapes"), fingerprint="b" * 64)
     patch.setattr(datasets, "get_dataset", lambda *_: other)
@@ -131,6 +137,7 @@ def with_large_weights(run, patch):
     [
         (lambda run, patch: (run / "results.json").unlink(), "is not finished"),
         (with_an_option, "'depth': 20"),
+        (of_gluoncv, "cifar_resnet20_v1, which is not of this project"),
         (on_other_data, "has changed: put it back"),
         (with_large_weights, "beyond float16's range"),
     ],

@@ -34,7 +34,7 @@ def test_draws_are_a_function_of_seed_and_step():
     assert (draws[0] == draws[1]).all()
     assert (draws[0] != draws[2]).any()
     assert (draws[0] != draws[3]).any()
-    assert draw_gates(get_model("resnet20"), 1, 5).all()
+    assert draw_gates(get_model("resnet20"), 1, 5) is None
 
 
 @pytest.mark.parametrize(("gates", "convolutions"), [([1] * 6, 13), ([1, 0, 1, 0, 0, 1], 7)])

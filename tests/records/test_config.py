@@ -225,3 +225,6 @@ def test_two_starts_in_one_second_do_not_collide(tmp_path, monkeypatch):
     first = "DenseNet-BC-16-k=16-cifar10-20250101-120000"
     assert [new_folder(made).name for _ in range(3)] == [first, f"{first}-2", f"{first}-3"]
     assert make_config(name=first).name == first  # a name that may be given
+    (tmp_path / "link").symlink_to("a disk that is not mounted")
+    with pytest.raises(InputError, match=r"cannot write .*link"):
+        new_folder(make_config(run_dir=str(tmp_path / "link")))

@@ -67,10 +67,12 @@ def test_the_log_goes_to_the_screen_and_to_the_file(tmp_path, capsys):
     folder = RunFolder.create(tmp_path / "run")
     folder.write_json("config.json", {})
     LOG.info("epoch %d", 1)
-    LOG.info("run folder: \x1b[2J")
+    LOG.info("run folder: \x1b[2J\udcff")  # what Python makes of a name that is not in UTF-8
     folder.close()
-    assert capsys.readouterr().out == "epoch 1\nrun folder: \\x1b[2J\n"
-    assert (tmp_path / "run" / "train.log").read_text().splitlines()[0].endswith(" epoch 1")
+    assert capsys.readouterr().out == "epoch 1\nrun folder: \\x1b[2J\\udcff\n"
+    first, second = (tmp_path / "run" / "train.log").read_text().splitlines()
+    assert first.endswith(" epoch 1")
+    assert second.endswith(r" run folder: \x1b[2J\udcff")
 
 
 def test_a_log_on_a_full_disk_ends_the_run(tmp_path):

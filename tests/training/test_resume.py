@@ -20,6 +20,7 @@ from errors import InputError
 from figures.summary import read_run
 from inference.logits import evaluate_net
 from inference.trained import load_trained
+from records.checkpoints import find
 from records.flags import parse_args
 from training import run
 from training.distributed import Workers
@@ -57,13 +58,17 @@ def test_stopped_at_every_kind_of_step(tmp_path, undisturbed):
     folder = tmp_path / "run"
     with stopped_after(1):
         start(tmp_path, "--ema", "0.8")
+    before = find(folder).files["best.params"]
+    with stopped_after(1):
+        resume(folder)
+    assert find(folder).files["best.params"] != before  # the newest is the best in the first epoch
     for steps in (1, 3, 1, 4, 2):  # within an epoch, at its last step, and just after it
         with stopped_after(steps):
             resume(folder)
     resume(folder)
     assert_same(folder, undisturbed)
     described = json.loads((folder / "config.json").read_text())
-    assert len(described["resumed"]) == 6
+    assert len(described["resumed"]) == 7
 
 
 def test_mixed_precision_resumes_to_the_bit(tmp_path, monkeypatch):
@@ -203,6 +208,8 @@ def test_a_config_that_was_edited_is_refused(folder, old, new, told):
     (folder / "config.json").write_text(text.replace(old, new))
     with pytest.raises(InputError, match=told):
         resume(folder)
+    assert (folder / "config.json").read_text() == text.replace(old, new)
+    assert (folder / "results.json").exists()
 
 
 @pytest.mark.parametrize(
