@@ -66,3 +66,12 @@ def finished_run(tmp_path_factory):
         folder = train(config)["run_dir"]
     assert export.main([folder, "--format", "onnx"]) == 0
     return Path(folder)
+
+
+@pytest.fixture
+def caplog(caplog, monkeypatch):
+    """Hear a run's log, too, which runs of other tests have sent to the screen alone."""
+    from utils import LOG
+
+    monkeypatch.setattr(LOG, "propagate", True)
+    return caplog

@@ -37,7 +37,7 @@ def onnx(finished_run):
     return str(finished_run / "export" / "model.onnx")
 
 
-@pytest.mark.parametrize("form", ["", "export/model.json", "export/model.onnx"])
+@pytest.mark.parametrize("form", ["", "export/model.onnx"])
 def test_every_form_labels_images_of_any_size(finished_run, images, capsys, form):
     assert predict.main([str(finished_run / form), str(images), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)

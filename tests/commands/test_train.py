@@ -15,6 +15,7 @@ import pytest
 from mxnet import gluon
 from tiny_train import tiny_shapes
 
+import models
 import train_cifar10
 from datasets.augment import Augmentation
 from records.checkpoints import find
@@ -126,10 +127,16 @@ VARIANTS = [
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=["GluonCV", "imperative", "in parts"])
-def test_every_way_of_training_comes_to_its_end(variant, tmp_path):
+def test_every_way_of_training_comes_to_its_end(variant, tmp_path, monkeypatch):
+    drawn, draw_gates = [], models.draw_gates
+    monkeypatch.setattr(
+        models, "draw_gates", lambda net, *place: drawn.append(place) or draw_gates(net, *place)
+    )
     flags = ["--val-size", "32", "--batch-size", "32", "--epochs", "1", "--run-dir", str(tmp_path)]
     assert train_cifar10.main([*TINY, *flags, "--name", "run", *variant]) == 0
     assert json.loads((tmp_path / "run" / "results.json").read_text())["epochs"] == 1
+    # Each step drops blocks of its own, and all devices and workers the same.
+    assert drawn == [(0, step) for step in range(5 if "0" in variant else 4)]
 
 
 def test_the_last_epochs_may_do_with_crop_and_flip_alone():

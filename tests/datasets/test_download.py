@@ -84,7 +84,7 @@ def fetch(folder, *urls):
 def test_a_bad_mirror_is_named_and_the_next_one_tried(
     manner, content, reason, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(module, "TIMEOUT", (2, 0.3))
+    monkeypatch.setattr(module, "TIMEOUT", (2, 0.3 if manner == "stalls" else 30))
     with serve(content, manner) as bad, serve() as good:
         unreachable = r"http://127.0.0.1:9: no answer: ConnectionError"
         said = rf"file.tar.gz could not be downloaded \({bad.url}: {reason}; {unreachable}\)"

@@ -114,7 +114,11 @@ HOSTILE = {
     "a deviation of zero": (ONNX, set_fact("std", "[0, 1, 1]"), "does not say what"),
     "other classes": (ONNX, set_fact("classes", '["cat", "dog"]'), "not one logit for each"),
     "a weight in another file": (ONNX, as_onnx(read_outside), CHILD),
-    "an unknown operator": (ONNX, as_onnx(lambda m: setattr(m.graph.node[0], "op_type", "E")), "E"),
+    "an unknown operator": (
+        ONNX,
+        as_onnx(lambda m: setattr(m.graph.node[0], "op_type", "E")),
+        r"\bE\b",
+    ),
     "a huge weight": (ONNX, as_onnx(lambda m: m.graph.initializer[0].dims.append(2**40)), CHILD),
 }
 

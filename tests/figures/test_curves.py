@@ -50,7 +50,11 @@ def test_a_picture_that_cannot_be_written_is_told(tmp_path, monkeypatch):
 @pytest.mark.parametrize("validated", [False, True])
 def test_the_legend_names_what_is_drawn_whatever_it_is_called(tmp_path, validated):
     run = write_run(tmp_path / "猫 $x$", validated=validated)
-    (legend,) = curves.plot_curves([run], tmp_path / "x.png").legends
+    figure = curves.plot_curves([run], tmp_path / "x.png")
+    loss, error, _ = ([list(line.get_ydata()) for line in axes.lines] for axes in figure.axes)
+    assert loss == [[2, 1, pytest.approx(2 / 3)], *[[1.5] * 3] * validated]
+    assert error == [pytest.approx([70] * 3), *[[50] * 3] * validated]
+    (legend,) = figure.legends
     names = [text.get_text() for text in legend.get_texts()]
     assert names == [r"? \$x\$", "training"] + ["validation"] * validated
 

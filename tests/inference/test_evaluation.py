@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ import datasets
 import evaluate as command
 from errors import InputError
 from exports.symbol import export_symbol
-from inference.classifiers import open_classifier
+from inference.classifiers import Classifier, open_classifier
 from inference.evaluation import evaluate
 from inference.metrics import cross_entropy, measure
 
@@ -28,7 +27,9 @@ def data(monkeypatch):
     return small
 
 
-@pytest.mark.parametrize("form", ["", "export", "export/model.onnx", "checkpoints/{newest}"])
+@pytest.mark.parametrize(
+    "form", ["", "export/model.json", "export/model.onnx", "checkpoints/{newest}"]
+)
 def test_every_form_of_a_run_has_the_errors_of_the_run(finished_run, data, form):
     newest = max((finished_run / "checkpoints").glob("epoch-*")).name
     result = evaluate([str(finished_run / form.format(newest=newest))])
@@ -48,13 +49,17 @@ def test_validation_images_are_those_of_the_run(finished_run, data):
     assert model["top1_error"] == pytest.approx(1 - results["val_acc_best"])
 
 
-def test_an_ensemble_is_the_mean_over_models_and_mirror_images(finished_run, data, tmp_path):
+def test_an_ensemble_is_the_mean_over_models_and_mirror_images(
+    finished_run, data, tmp_path, monkeypatch
+):
     other = build("resnet20")
     about = {"extra": {"data": open_classifier(finished_run).facts["data"]}}
     export_symbol(other, tmp_path, data.classes, data.normaliser, **about)
     runs = [str(finished_run), str(tmp_path)]
     views = (data.test.images, np.ascontiguousarray(data.test.images[..., ::-1]))
-    answers = [open_classifier(run).probabilities(view) for run in runs for view in views]
+    opened = {run: open_classifier(run) for run in runs}
+    monkeypatch.setattr("inference.evaluation.open_classifier", lambda run, _: opened[run])
+    answers = [opened[run].probabilities(view) for run in runs for view in views]
     ensemble = evaluate(runs, flip=True)["ensemble"]
     wrong = (np.mean(answers, axis=0).argmax(axis=1) != data.test.labels).mean()
     assert ensemble["top1_error"] == pytest.approx(wrong)
@@ -72,6 +77,7 @@ OTHER = "b" * 64
         ({"fingerprint": OTHER}, {}, {}, "trained on other data"),
         ({"fingerprint": OTHER}, {}, {"split": "val", "other_data": True}, "trained on other data"),
         ({"split": OTHER}, {}, {"split": "val"}, "trained on another split"),
+        ({"train_size": 20}, {}, {"split": "val"}, "trained on another split"),
         ({"val_size": "many"}, {}, {}, "does not say what it was trained on"),
         ({"val_size": float("inf")}, {}, {}, "does not say what it was trained on"),
         ({"seed": -1}, {}, {}, "does not say what it was trained on"),
@@ -79,14 +85,14 @@ OTHER = "b" * 64
     ],
 )
 def test_images_it_may_have_been_trained_on_are_refused(
-    finished_run, data, tmp_path, of_data, others, options, words
+    finished_run, data, monkeypatch, of_data, others, options, words
 ):
-    folder = shutil.copytree(finished_run / "export", tmp_path / "export")
-    facts = json.loads((folder / "model.json").read_text())
+    facts = json.loads((finished_run / "export" / "model.json").read_text())
     facts = {**facts, "data": {**facts["data"], **of_data}, **others}
-    (folder / "model.json").write_text(json.dumps(facts))
+    net = Classifier(tuple(facts["classes"]), facts, lambda images: pytest.fail("it is refused"))
+    monkeypatch.setattr("inference.evaluation.open_classifier", lambda *_: net)
     with pytest.raises(InputError, match=words):
-        evaluate([str(folder), str(finished_run)], **options)
+        evaluate(["it"], **options)
 
 
 def test_members_that_hold_other_images_out_are_refused_also_where_labels_agree(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 
 import numpy as np
@@ -27,11 +28,16 @@ def old_layers(per_block):
     return [*layers, "batchnorm0", "dense0"]
 
 
-def write_old(path, per_block=2, prefix="", shuffle=False):
-    """Write a net as `save_params` of that time did; return its arrays by today's names."""
+@functools.lru_cache(maxsize=None)
+def initial(per_block):
     net = models.get_model(MODEL, depth=6 * per_block + 4)
     models.initialize(net)
-    arrays = get_parameters(net)
+    return get_parameters(net)
+
+
+def write_old(path, per_block=2, prefix="", shuffle=False):
+    """Write a net as `save_params` of that time did; return its arrays by today's names."""
+    arrays = dict(initial(per_block))
     for name, value in arrays.items():
         if not name.endswith("weight"):
             arrays[name] = np.random.RandomState(len(name)).rand(*value.shape).astype("f")

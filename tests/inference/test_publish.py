@@ -17,11 +17,14 @@ from errors import InputError
 from inference import publish as publishing
 from inference.classifiers import open_classifier
 from inference.publish import describe, main, publish
+from utils import sha256
 from weights import pretrained
 from weights.parameters import get_parameters
 from weights.params_file import read_params
 
 ROWS = pretrained.read_table()
+# Of three classes, for an image of noise: what each net has said of it since it is kept.
+LOGITS = {"densenet_bc40_k16": (-0.6097, -0.5080, 1.0426), "resnet20": (-0.3187, -0.1572, 1.7604)}
 
 
 @pytest.fixture
@@ -40,11 +43,15 @@ def content(folder):
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["model"])
 def test_kept_weights_are_those_of_the_table(row):
     assert (pretrained.FOLDER / row["file"]).stat().st_size == row["bytes"] < 2_000_000
-    net = models.get_model(row["model"], len(row["classes"]), pretrained=True)
-    assert net(mx.nd.zeros((2, 3, 32, 32))).shape == (2, len(row["classes"]))
-    error, (low, high) = row["test"]["top1_error"], row["test"]["top1_error_interval"]
-    assert low <= error < high
+    assert sha256((pretrained.FOLDER / row["file"]).read_bytes()) == row["sha256"]
     assert (pretrained.FOLDER / "README.md").read_text() == describe(ROWS)
+
+
+@pytest.mark.parametrize("model", LOGITS)
+def test_kept_nets_say_what_they_have_always_said(model):
+    image = mx.nd.array(np.random.RandomState(0).randn(2, 3, 32, 32))
+    logits = models.get_model(model, pretrained=True)(image)[0, :3].asnumpy()
+    np.testing.assert_allclose(logits, LOGITS[model], atol=1e-3)
 
 
 def test_published_run_is_rounded_measured_and_loaded_by_name(table, finished_run, capsys):

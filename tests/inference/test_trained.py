@@ -12,7 +12,6 @@ import models
 from inference.trained import open_weights
 from records.checkpoints import find
 from records.config import make_config
-from utils import LOG
 from weights.parameters import get_parameters
 from weights.params_file import write_params
 
@@ -32,8 +31,7 @@ def assert_taken(net, arrays):
         np.testing.assert_array_equal(value, arrays[name], name)
 
 
-def test_a_net_with_more_to_it_takes_what_there_is(finished_run, caplog, monkeypatch):
-    monkeypatch.setattr(LOG, "propagate", True)
+def test_a_net_with_more_to_it_takes_what_there_is(finished_run, caplog):
     with caplog.at_level("INFO", "train"):
         taken(find(finished_run).path, model="se_resnet20")
     assert "97 arrays taken, 0 left, 36 made anew (features.2.branch.4." in caplog.text

@@ -97,18 +97,14 @@ def test_gradients_of_several_passes_add_up_whichever_blocks_each_drops():
     np.testing.assert_allclose(found[1], found[0], rtol=1e-3, atol=1e-5)
 
 
-def test_the_test_rule_is_the_mean_of_training_where_the_net_is_linear_in_its_gates():
-    # One block, batch statistics that equal the running ones, and a ReLU that is always on:
-    # the mean over gates of shortcut + gate · branch is shortcut + p · branch.
-    net = build("resnet20_sd", hybrid=False, depth=8)
-    block = net.features[3]
-    block.branch[2].weight.set_data(block.branch[2].weight.data() / 1000)
-    x = mx.nd.array(np.random.RandomState(0).rand(2, 16, 8, 8) + 10)
-    p = block.survival_prob
-    with autograd.predict_mode():
-        mean = p * block(x) + (1 - p) * block.dropped(x)
-        expected = block.hybrid_forward(mx.nd, x, expected=True)
-        np.testing.assert_allclose(expected.asnumpy(), mean.asnumpy(), rtol=1e-5, atol=1e-5)
+def test_at_test_each_branch_counts_by_its_survival_probability():
+    net, constant = build("resnet20_sd", depth=14), build("resnet20", depth=14)
+    blocks = [layer for layer in constant.features if hasattr(layer, "branch")]
+    for block, p in zip(blocks, survival_probs(6, 0.5)):
+        for parameter in (block.branch[3].gamma, block.branch[3].beta):
+            parameter.set_data(parameter.data() * p)
+    x, _ = images(2)
+    np.testing.assert_allclose(net(x).asnumpy(), constant(x).asnumpy(), rtol=1e-4, atol=1e-5)
 
 
 def test_without_drawn_gates_each_pass_draws_its_own():

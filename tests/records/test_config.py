@@ -54,6 +54,12 @@ def test_the_densenet_recipe_is_the_papers():
     assert not made.no_decay_norm
 
 
+def test_the_stochastic_depth_recipe_is_the_papers():
+    made = parse_args(["--model", "stochastic_depth"])
+    assert (made.batch_size, made.epochs, made.lr, made.momentum) == (128, 500, 0.1, 0.9)
+    assert (made.wd, made.lr_milestones, made.warmup_epochs) == (1e-4, (0.5, 0.75), 0)
+
+
 def test_every_preset_is_a_whole_run():
     for name in PRESETS:
         assert parse_args(["--preset", name]).preset == name
@@ -144,7 +150,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.dictionaries(st.sampled_from([*Config().to_dict()]) | st.text(max_size=8), json_values))
 @example({"warmup_epochs": 300})
 def test_any_object_makes_a_config_or_is_refused(tmp_path_factory, values):

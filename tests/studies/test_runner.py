@@ -56,7 +56,7 @@ def test_a_run_survives_its_runner_and_is_taken_once(tmp_path, capfd):
 
     os.kill(number, signal.SIGTERM)
     os.kill(number, signal.SIGCONT)
-    wait_for(lambda: not os.path.exists(f"/proc/{number}"))
+    wait_for(lambda: not os.path.exists(f"/proc/{number}/exe"))
     before = (long.working / "metrics.jsonl").read_bytes()
     assert 0 < long.epochs_done() < EPOCHS
 

@@ -103,10 +103,11 @@ def test_bad_sources_cost_one_line(flags, told, tmp_path, monkeypatch, refused):
     monkeypatch.setenv("MXNET_GLUON_REPO", "http://127.0.0.1:9")  # where nobody answers
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.params").write_bytes(b"nonsense")
-    net = models.get_model("resnet20")
-    models.initialize(net)
-    net.features[0].weight.set_data(net.features[0].weight.data() * np.inf)
-    net.save_parameters("inf.params")
+    if "inf.params" in flags:
+        net = models.get_model("resnet20")
+        models.initialize(net)
+        net.features[0].weight.set_data(net.features[0].weight.data() * np.inf)
+        net.save_parameters("inf.params")
     flags = [*flags, "--dataset", "shapes", "--run-dir", "runs"]
     assert told in refused(train_cifar10.main, flags)
     assert not list((tmp_path).glob("runs/*"))

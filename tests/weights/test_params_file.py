@@ -55,7 +55,7 @@ def test_every_truncation_is_refused(saved):
         read_params(data + b"x", "long")
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(st.data())
 def test_no_damage_does_more_than_raise(saved, data):
     damaged = bytearray(saved[0])
