@@ -71,7 +71,7 @@ _INSTRUCTIONS = """
 
 
 class _Unpickler(pickle._Unpickler):
-    dispatch: ClassVar = collections.defaultdict(lambda: _refuse)
+    dispatch: ClassVar[Any] = collections.defaultdict(lambda: _refuse)
     for _code in (getattr(pickle, name)[0] for name in _INSTRUCTIONS.split()):
         dispatch[_code] = pickle._Unpickler.dispatch[_code]
     dispatch[pickle.EMPTY_DICT[0]] = lambda unpickler: unpickler.append(_Dictionary())

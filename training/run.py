@@ -145,9 +145,12 @@ def build(config: Config, workers: Workers, initial: InitialWeights | None = Non
     trainer = make_trainer(net, config, ctx, workers)
     average = None if config.ema is None else Average(make_net(), net, config.ema)
     schedule = make_schedule(config, loader.steps_per_epoch)
-    images = (data, loader, validation, split)
-    trained = (net, trainer, schedule, precision, average, initial)
-    return Run(config, workers, ctx, *images, *trained)
+    return Run(
+        *(config, workers, ctx, data, loader, validation, split, net, trainer, schedule),
+        precision=precision,
+        average=average,
+        initial=initial,
+    )
 
 
 def augmentation_of(config: Config, epoch: int) -> Augmentation:

@@ -48,14 +48,13 @@ def test_a_run_survives_its_runner_and_is_taken_once(tmp_path, capfd):
     os.kill(number, signal.SIGSTOP)  # so that it is not done before it has been found
     first.kill()
     first.wait()
-
-    assert runner.run([long], jobs=1) == 2
+    try:
+        assert runner.run([long], jobs=1) == 2
+    finally:
+        os.kill(number, signal.SIGTERM)
+        os.kill(number, signal.SIGCONT)
     told = capfd.readouterr().err.splitlines()
     assert [line for line in told if f"is being written by process {number}" in line] == told[-1:]
-    assert not long.done
-
-    os.kill(number, signal.SIGTERM)
-    os.kill(number, signal.SIGCONT)
     wait_for(lambda: not os.path.exists(f"/proc/{number}/exe"))
     before = (long.working / "metrics.jsonl").read_bytes()
     assert 0 < long.epochs_done() < EPOCHS
