@@ -27,10 +27,12 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-
 VERSION = import sys; print("%d.%d" % sys.version_info[:2])
 FITS = import sys; sys.exit(not (3, 8) <= sys.version_info[:2] <= (3, 13))
 
-.PHONY: help train test format notebook pins clean rebuild
+.PHONY: help install train test format notebook pins clean rebuild
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/make \1	\2/p' Makefile | expand -t 16
+
+install: $(INSTALLED)  ## build the environment alone
 
 train: $(INSTALLED)  ## train a DenseNet on the embedded data set, in minutes on a CPU
 	$(BIN)/python train_cifar10.py --dataset shapes --preset quick

@@ -134,7 +134,7 @@ class Config:
     clip_grad: float = flag(0.0, "largest norm of the gradient; 0: do not clip", float)
     accumulate: int = flag(1, "parts to compute a batch in, to save memory", int, 1)
     ema: float | None = flag(
-        None, "decay of a moving average of the weights, which is what counts", float, 0, 0.999999
+        None, "decay of a moving average of the weights, which is then tested", float, 0, 0.999999
     )
 
     ctx: str = flag("auto", "auto: a GPU if one can be used", choices=("auto", "cpu", "gpu"))
