@@ -30,7 +30,7 @@ PAGES = sorted(
     for path in ROOT.glob(pattern)
 )
 README_BYTES = 6144
-PROGRAMS = ("train_cifar10.py", "evaluate.py", "export.py", "training.launch")
+PROGRAMS = ("train_cifar10.py", "evaluate.py", "export.py", "training.launch", "studies")
 MADE_BY_A_RUN = {"export/", "checkpoints/"}
 
 
