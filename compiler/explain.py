@@ -31,7 +31,7 @@ def explain(net, *shapes, training=True, bfloat16=False, without=()):
     Raises
     ------
     Exception
-        Whatever makes `hybridize` leave the net as Gluon has it.
+        Whatever keeps the net from being read, inferred or rewritten.
     """
     check_rules(without)
     data = [mx.sym.var(f"data{number}") for number in range(len(shapes))]

@@ -17,6 +17,8 @@ def _flags():
     limit = os.environ.get("DNNL_MAX_CPU_ISA", "ALL").upper()
     if not (limit.startswith("AVX512") or limit in ("ALL", "DEFAULT")):
         flags -= {flag for flag in flags if flag.startswith("avx512")}
+    elif limit not in ("ALL", "DEFAULT", "AVX512_CORE_BF16", "AVX512_CORE_AMX"):
+        flags -= {"avx512_bf16"}
     return flags
 
 
@@ -31,4 +33,4 @@ def block():
 
 
 # Users turn oneDNN off to look for its bugs; its operators then do not exist.
-ONEDNN = os.environ.get("MXNET_MKLDNN_ENABLED", "1") != "0"
+ONEDNN = os.environ.get("MXNET_MKLDNN_ENABLED", "1").lower() not in ("0", "false")

@@ -13,7 +13,7 @@ import itertools
 import numpy as np
 
 from .channels import BLOCK, padded, strip, tidy
-from .fuse import ONEDNN
+from .fuse import is_onednn
 from .graph import Graph
 
 # Operators that send no gradient back.
@@ -118,7 +118,7 @@ class Rewriter:
         real, computed = sum(sum(v.parts) for v in images), sum(v.shape[1] for v in images)
         lines.append(f"channels of images: {real:,}, computed as {computed:,} (blocks of {BLOCK})")
         reorders = sum(
-            value.blocked != (reader.op in ONEDNN)
+            value.blocked != is_onednn(reader)
             for value, found in self.graph.readers().items()
             for reader in found
             if reader and value.parts

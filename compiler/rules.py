@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .chains import concat
 from .channels import aligned, pad, padded, strip
-from .fuse import ONEDNN
+from .fuse import is_onednn
 from .rewrite import Tensor
 
 IMAGE = 3  # channels for which oneDNN has kernels of its own
@@ -48,7 +48,8 @@ def convolution(rewriter, node, x, weight, bias=None):
             inputs.append(rewriter.bfloat16(pad(graph, rewriter.as_plain(bias), (filters,), (-1,))))
         options = {"num_filter": padded(filters), "no_bias": len(inputs) == 2}
         value = graph.repeat(node, *inputs, **options).outputs[0]
-        results.append(rewriter.image(value, (filters,), node.outputs[0].shape[2:], True))
+        made = node.outputs[0].shape[2:]
+        results.append(rewriter.image(value, (filters,), made, _is_common(node)))
     if len(results) > 1:  # a chain's two segments
         results = [_like(rewriter, rewriter.add("elemwise_add", *results), results[0])]
     return Tensor(segments=results)
@@ -138,7 +139,10 @@ def relu(rewriter, node, x):
             return "is oneDNN's already"
         return Tensor(rewriter.graph.repeat(node, x.plain, **options).outputs[0])
     values = (rewriter.graph.repeat(node, image, **options).outputs[0] for image in x.segments)
-    return Tensor(segments=[_like(rewriter, v, i) for v, i in zip(values, x.segments)])
+    images = [_like(rewriter, v, i) for v, i in zip(values, x.segments)]
+    for image in images:
+        image.blocked &= is_onednn(image.node)
+    return Tensor(segments=images)
 
 
 def elementwise(rewriter, node, *inputs):
@@ -148,14 +152,15 @@ def elementwise(rewriter, node, *inputs):
     if rewriter.half and node.op not in _BFLOAT16:
         return "MXNet has it in float32 alone"
     segments = [x.segments for x in inputs]
-    if len({tuple(image.parts for image in images) for images in segments}) > 1:
+    one_mask = node.op == "Dropout" and 1 in node.get("axes", ())  # for all channels
+    if one_mask or len({tuple(image.parts for image in images) for images in segments}) > 1:
         segments = [(rewriter.join(images),) for images in segments]
     if len({images[0].parts for images in segments}) > 1:
         return "its inputs have other channels"
     results = []
     for images in zip(*segments):
         value = rewriter.graph.repeat(node, *images).outputs[0]
-        blocked = node.op in ONEDNN and all(image.blocked for image in images)
+        blocked = is_onednn(node) and all(image.blocked for image in images)
         space = node.outputs[0].shape[2:]
         results.append(rewriter.image(value, images[0].parts, space, blocked))
     return Tensor(segments=results)
@@ -215,8 +220,21 @@ def _concat(rewriter, values, axis):
     return rewriter.add("Concat", *values, dim=axis, num_args=len(values))
 
 
+def _is_common(node):
+    """Whether a convolution is one that oneDNN surely writes in blocks.
+
+    For others, by their dilation, a large kernel, or padding wider than the pixels that it computes
+    at a time, it may have no kernel; then MXNet multiplies matrices, in the plain layout.
+    """
+    kernel, width = node.get("kernel"), node.outputs[0].shape[3]
+    pads, steps = node.get("pad") or (0, 0), node.get("dilate") or (1, 1)
+    return max(steps) == 1 and all(
+        size <= 7 and pad < size and pad <= min(3, width) for size, pad in zip(kernel, pads)
+    )
+
+
 def _is_nchw(node):
-    return node.get("layout") in (None, "None", "NCHW")
+    return node.get("layout") in (None, "NCHW")
 
 
 # By operator: the name of its rule, and the rule. Of those that work on every number by itself,
