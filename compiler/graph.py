@@ -103,7 +103,8 @@ class Graph:
 
         Given shapes of inputs by name, from which all others follow, and the types of those that
         are not float32, every value has its shape and type. `data` names the inputs whose first
-        length is the batch's. Raises an MXNetError if the shapes do not fit, a ValueError if one depends on numbers.
+        length is the batch's. Raises an MXNetError if the shapes do not fit, a ValueError if one
+        depends on numbers.
         """
         text = json.loads(symbol.tojson(remove_amp_cast=False))  # by default it drops casts
         graph = cls(text["attrs"])
