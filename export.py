@@ -41,13 +41,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not arguments.out and not os.path.isfile(Path(arguments.run) / "config.json"):
         raise InputError(f"{arguments.run} is no run folder to export into: give one by --out")
     folder = Path(arguments.out or Path(arguments.run) / "export")
-    what = (trained.classes, trained.normaliser)
-    how = (not arguments.normalised_input, trained.facts)
+    about = (trained.classes, trained.normaliser, not arguments.normalised_input, trained.facts)
     if arguments.format == "onnx":
-        print(export_onnx(trained.net, folder / MODEL_FILE, *what, *how))
+        print(export_onnx(trained.net, folder / MODEL_FILE, *about))
     else:
-        for path in export_symbol(trained.net, folder, *what, *how).values():
-            print(path)
+        print(*export_symbol(trained.net, folder, *about).values(), sep="\n")
 
 
 if __name__ == "__main__":

@@ -116,12 +116,15 @@ def make_dataset(
     InputError
         If a split is empty, a label lies out of range, or a class has no images in a split.
     """
+    digest = hashlib.sha256("\n".join(classes).encode())
     for what, split in (("training set", train), ("test set", test)):
         _check_labels(split.labels, classes, f"{where or name}: {what}", balanced)
+        digest.update(f"\n{len(split)}\n".encode())
+        digest.update(split.labels.astype("<i4").tobytes())
+        digest.update(np.ascontiguousarray(split.images).data)
     if mean is None or std is None:
         mean, std = channel_statistics(train.images)
-    normaliser, digest = Normaliser(mean, std), _fingerprint(train, test, classes)
-    return Dataset(name, train, test, tuple(classes), normaliser, digest)
+    return Dataset(name, train, test, tuple(classes), Normaliser(mean, std), digest.hexdigest())
 
 
 def _check_labels(labels: np.ndarray, classes: Sequence[str], where: str, balanced: bool) -> None:
@@ -220,12 +223,3 @@ def _stratified(labels: np.ndarray, among: np.ndarray, size: int, seed: list[int
         for label, quota in enumerate(quotas)
     ]
     return among[np.sort(np.concatenate(drawn))]
-
-
-def _fingerprint(train: Split, test: Split, classes: Sequence[str]) -> str:
-    digest = hashlib.sha256("\n".join(classes).encode())
-    for split in (train, test):
-        digest.update(f"\n{len(split)}\n".encode())
-        digest.update(split.labels.astype("<i4").tobytes())
-        digest.update(np.ascontiguousarray(split.images).data)
-    return digest.hexdigest()

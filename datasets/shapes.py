@@ -97,12 +97,9 @@ SHAPES: dict[str, tuple[Shape, int]] = {
 def load_shapes() -> Dataset:
     """Draw the data set: 10,000 training and 2,000 test images, as many of each class."""
     rng = np.random.RandomState([0, 0x54A9E5])
-    count = TRAIN_SIZE + TEST_SIZE
-    images = np.empty((count, *IMAGE_SHAPE), np.uint8)
-    labels = np.empty(count, np.int32)
-    for part in (slice(TRAIN_SIZE), slice(TRAIN_SIZE, count)):
-        length = len(labels[part])
-        labels[part] = rng.permutation(length) % len(SHAPES)
+    parts = [rng.permutation(size) % len(SHAPES) for size in (TRAIN_SIZE, TEST_SIZE)]
+    labels = np.concatenate(parts).astype(np.int32)
+    images = np.empty((len(labels), *IMAGE_SHAPE), np.uint8)
     for label, (shape, rotation) in enumerate(SHAPES.values()):
         chosen = np.flatnonzero(labels == label)
         images[chosen] = _draw(shape, rotation, len(chosen), rng)

@@ -136,9 +136,7 @@ def load_onnx(data: bytes) -> Loaded:
     def run(images: np.ndarray) -> np.ndarray:
         try:
             return session.run(None, {inputs[0].name: prepare(images)})[0]
-        except (
-            Exception
-        ) as error:  # a graph may go by its pixels; onnxruntime has errors of its own
+        except Exception as error:  # of onnxruntime's own kinds; a graph may go by its pixels
             raise InputError(f"onnxruntime cannot compute it: {error!s:.150}") from error
 
     return classes, facts, run

@@ -19,8 +19,7 @@ import numpy as np
 from mxnet.gluon import nn
 
 from errors import InputError, nearest
-from models import densenet as _densenet
-from models import resnet as _resnet
+from models import densenet, resnet
 from weights import pretrained as weights
 
 ALIASES = {
@@ -32,8 +31,8 @@ ALIASES = {
 _GATES = 1603
 # By its constructor, each family's nets and names.
 _FAMILIES: dict[Any, tuple[type, dict[str, Any]]] = {
-    _densenet.densenet: (_densenet.DenseNet, _densenet.VARIANTS),
-    _resnet.resnet: (_resnet.ResNet, _resnet.VARIANTS),
+    densenet.densenet: (densenet.DenseNet, densenet.VARIANTS),
+    resnet.resnet: (resnet.ResNet, resnet.VARIANTS),
 }
 # Squeeze-and-excitation's C10+ errors, from secondary copies of that paper.
 SE_ERRORS = {"resnet110": 5.21, "resnet164": 4.39}

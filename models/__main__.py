@@ -5,15 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Sequence
 
+import models
 from errors import Parser, command_line
-from models import (
-    ALIASES,
-    REGISTRY,
-    count_multiply_accumulates,
-    count_parameters,
-    get_model,
-    list_models,
-)
 
 
 @command_line
@@ -23,13 +16,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="[all]")
     names = parser.parse_args(argv).names
     print(f"{'model':32}{'parameters':>12}{'MACs':>10}  C10+ error of the papers")
-    for name in [ALIASES.get(name, name) for name in names] or list_models():
-        net = get_model(name)
-        _, _, error = REGISTRY.get(name, (None, None, None))
-        macs = f"{count_multiply_accumulates(net) / 1e6:,.1f} M"
+    for name in [models.ALIASES.get(name, name) for name in names] or models.list_models():
+        net = models.get_model(name)
+        _, _, error = models.REGISTRY.get(name, (None, None, None))
+        macs = f"{models.count_multiply_accumulates(net) / 1e6:,.1f} M"
         published = "" if error is None else f"{error:.2f} %"
-        print(f"{name:32}{count_parameters(net):>12,}{macs:>12}  {published}".rstrip())
-    for alias, name in () if names else ALIASES.items():
+        print(f"{name:32}{models.count_parameters(net):>12,}{macs:>12}  {published}".rstrip())
+    for alias, name in () if names else models.ALIASES.items():
         print(f"{alias} means {name}")
 
 

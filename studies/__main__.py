@@ -14,26 +14,8 @@ from runtime import physical_cores
 
 from studies import pace, runner
 from studies.report import report
-from studies.study import (
-    NAMES,
-    Entry,
-    Measurement,
-    entries,
-    get_study,
-    refuse_other_recipes,
-    results_of,
-)
+from studies.study import NAMES, Measurement, entries, get_study, refuse_other_recipes, results_of
 from utils import table
-
-
-def state(entry: Entry) -> str:
-    """Say in a few words how far a run has come."""
-    found = "done"
-    if not entry.done:
-        epochs = entry.epochs_done()
-        found = f"{epochs} of {entry.config.epochs} epochs" if epochs else "missing"
-    other = entry.differences()
-    return f"{found}, by another recipe: {other}" if other else found
 
 
 def show(jobs: int) -> None:
@@ -51,7 +33,7 @@ def show(jobs: int) -> None:
             whole = pace.hours(config, threads)
             part = 0 if entry.done else 1 - entry.epochs_done() / config.epochs
             left += part * whole
-            rows.append([entry.name, state(entry), f"{60 * whole:.0f}"])
+            rows.append([entry.name, entry.state(), f"{60 * whole:.0f}"])
         print(f"{name}: {study.question}")
         print(f"{left / jobs:.1f} hours left here, {jobs} at a time, threads each: {threads}")
         print(table(("run", "state", "minutes, alone"), rows), end="\n\n", flush=True)

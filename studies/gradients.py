@@ -97,8 +97,7 @@ def relative_gradients(net: Any, data: Dataset, seed: int, batches: int) -> np.n
         loss.backward()
         shares = [p.grad().norm() / p.data().norm() for p in convolutions(net)]
         squares.append([float(share.asscalar()) ** 2 for share in shares])
-    found: np.ndarray = np.sqrt(np.mean(squares, axis=0))
-    return found
+    return np.sqrt(np.mean(squares, axis=0))
 
 
 def measure(data_dir: str | None) -> dict[str, Any]:

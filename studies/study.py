@@ -139,6 +139,15 @@ class Entry:
             if field.name not in summary.FREE and old != new
         )
 
+    def state(self) -> str:
+        """Say in a few words how far the run has come."""
+        found = "done"
+        if not self.done:
+            epochs = self.epochs_done()
+            found = f"{epochs} of {self.config.epochs} epochs" if epochs else "missing"
+        other = self.differences()
+        return f"{found}, by another recipe: {other}" if other else found
+
     def keep(self) -> None:
         """Copy what a finished run leaves, without the places and names of this machine.
 
@@ -176,9 +185,7 @@ def get_study(name: str) -> Study | Measurement:
         raise InputError(
             f"unknown study {name!r}:{nearest(name, NAMES)} there are {', '.join(NAMES)}"
         )
-    module = importlib.import_module(f"studies.{name.replace('-', '_')}")
-    study: Study | Measurement = module.STUDY
-    return study
+    return importlib.import_module(f"studies.{name.replace('-', '_')}").STUDY
 
 
 def entries(name: str, study: Study) -> list[Entry]:

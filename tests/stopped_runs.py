@@ -81,11 +81,10 @@ def wait_for(happened, process=None):
 
 def exported(folder):
     path = folder / "export" / "model-0000.params"
-    return read_params(path.read_bytes(), path).values()
+    return [*read_params(path.read_bytes(), path).values()]
 
 
 def assert_same(folder, undisturbed):
     assert find(folder).files == find(undisturbed).files
     assert metrics(folder) == metrics(undisturbed)
-    for one, other in zip(exported(folder), exported(undisturbed)):
-        np.testing.assert_array_equal(one, other)
+    np.testing.assert_equal(exported(folder), exported(undisturbed))

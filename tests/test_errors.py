@@ -77,24 +77,18 @@ def test_a_command_ends_with_a_code_and_at_most_one_line(script, line, code, out
     assert re.fullmatch(err, result.stderr)
 
 
-@pytest.fixture
-def closed_pipe():
-    """Return the writing end of a pipe that nobody reads any more."""
-    reader, writer = os.pipe()
-    os.close(reader)
-    yield writer
-    os.close(writer)
-
-
 HELP = "import errors; errors.Parser().parse_args(['--help'])"
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("lines", ["print(1)", "print('x' * 100_000)", HELP])
 def test_output_that_nobody_reads_ends_quietly_and_on_a_full_disk_in_one_line(
-    script, closed_pipe, lines, unbuffered
+    script, lines, unbuffered
 ):
-    result = script(lines, stdout=closed_pipe, PYTHONUNBUFFERED=unbuffered)
+    reader, writer = os.pipe()
+    os.close(reader)
+    result = script(lines, stdout=writer, PYTHONUNBUFFERED=unbuffered)
+    os.close(writer)
     assert (result.returncode, result.stderr) == (128 + signal.SIGPIPE, "")
     with open("/dev/full", "w") as full:
         result = script(lines, stdout=full, PYTHONUNBUFFERED=unbuffered)

@@ -54,21 +54,6 @@ def test_the_users_number_of_threads_and_their_way_to_wait_stay(site, name):
     assert run_python(code, site, **given).stdout == f"{expected}\n"
 
 
-@pytest.fixture
-def machine(tmp_path, monkeypatch):
-    """A machine of eight processors, two to a core; ``write`` adds a file to its /sys or /proc."""
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
-
-    def write(path: str, text: str) -> None:
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text(text)
-
-    for processor in range(8):
-        siblings = f"{processor % 4},{processor % 4 + 4}\n"
-        write(f"sys/devices/system/cpu/cpu{processor}/topology/thread_siblings_list", siblings)
-    return write
-
-
 def test_where_the_kernel_tells_nothing_every_processor_is_a_core(tmp_path, monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
@@ -103,9 +88,13 @@ LIMITS = [  # of a machine with four cores of two hardware threads each
 
 
 @pytest.mark.parametrize(("files", "cores"), LIMITS)
-def test_the_tightest_cpu_limit_of_a_container_counts(machine, tmp_path, files, cores):
-    for path, text in files.items():
-        machine(path, text)
+def test_the_tightest_cpu_limit_of_a_container_counts(files, cores, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    place = "sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+    siblings = {place.format(number): f"{number % 4},{number % 4 + 4}\n" for number in range(8)}
+    for path, text in {**siblings, **files}.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
     assert runtime.physical_cores(str(tmp_path)) == cores
 
 

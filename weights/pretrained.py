@@ -18,8 +18,7 @@ from runtime import mx
 from errors import InputError, nearest
 from utils import Normaliser, read_regular, sha256
 from weights.parameters import get_parameters, set_parameters
-from weights.params_file import MAX_BYTES as MAX_FILE
-from weights.params_file import read_params
+from weights.params_file import MAX_BYTES, read_params
 
 FOLDER = Path(__file__).resolve().parents[1] / "pretrained"
 # Of GluonCV's own training scripts for CIFAR, which its weights come from.
@@ -107,7 +106,7 @@ def load(net: Any, row: Mapping[str, Any], classes: int) -> None:
         If the file cannot be read, or is not the one in the table.
     """
     path, known = FOLDER / row["file"], len(row["classes"])
-    data = read_regular(path, MAX_FILE)
+    data = read_regular(path, MAX_BYTES)
     if row["sha256"] not in ("", sha256(data)):
         raise InputError(f"{path} is damaged: its checksum is not that of the table; get it again")
     arrays = read_params(data, path)

@@ -6,14 +6,13 @@ import dataclasses
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 from runtime import mx
 
 import numpy as np
 import pytest
+import tiny_train
 from mxnet import gluon
-from tiny_train import tiny_shapes
 
 import models
 import train_cifar10
@@ -23,10 +22,9 @@ from records.config import make_config
 from training import run
 
 pytestmark = pytest.mark.usefixtures("tiny_images")
-ROOT = Path(__file__).resolve().parents[2]
 TINY = ["--dataset", "shapes", "--batch-size", "16", "--epochs", "2", "--ctx", "cpu"]
 SMALL = ["--model", "densenet_bc40_k16", "--depth", "16"]
-COMMAND = [sys.executable, str(ROOT / "tests" / "tiny_train.py"), *TINY, *SMALL]
+COMMAND = [sys.executable, tiny_train.__file__, *TINY, *SMALL]
 
 
 def flags(folder, log_interval):
@@ -64,7 +62,7 @@ def test_a_run_says_what_it_does_and_leaves_a_folder_with_the_net_that_validated
     assert list((folder / "tensorboard").glob("events.out.tfevents.*"))
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
 
-    test = tiny_shapes("shapes").test
+    test = tiny_train.tiny_shapes("shapes").test
     export = str(folder / "export" / "model")
     net = gluon.SymbolBlock.imports(f"{export}-symbol.json", ["data"], f"{export}-0000.params")
     answers = net(mx.nd.array(test.images)).asnumpy().argmax(1)

@@ -48,10 +48,6 @@ def make_net(name="resnet20_sd", **options):
     return net
 
 
-def make_pixels(count):
-    return np.random.RandomState(1).randint(0, 256, (count, 3, 32, 32)).astype(np.float32)
-
-
 def files_in(folder):
     return {path: path.is_file() and path.read_bytes() for path in folder.rglob("*")}
 
@@ -74,7 +70,7 @@ def test_symbol_and_onnx_are_the_net_in_every_library(tmp_path, name, options, n
     # It takes operators at their word, where onnxruntime and OpenCV do what was meant.
     evaluator = ReferenceEvaluator(onnx_file)
     for batch in (1, 64):
-        pixels = make_pixels(batch)
+        pixels = np.random.RandomState(1).randint(0, 256, (batch, 3, 32, 32)).astype(np.float32)
         inputs = pixels if normalise else NORMALISER.arrays(pixels)
         module = mx.mod.Module(symbol, ["data"], label_names=None)
         module.bind([("data", inputs.shape)], for_training=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from functools import partial
 
 import onnx
 import pytest
@@ -33,26 +34,19 @@ def edit(folder, file, change):
         (folder / MODEL).write_text(json.dumps(facts))
 
 
-def as_json(change):
-    """Make a change of a graph one of a file's bytes."""
+def through(load, dump, change):
+    """Make a change of what is in a file one of the file's bytes."""
 
     def changed(data):
-        graph = json.loads(data)
-        change(graph)
-        return json.dumps(graph).encode()
+        content = load(data)
+        change(content)
+        return dump(content)
 
     return changed
 
 
-def as_onnx(change):
-    """Make a change of an ONNX model one of a file's bytes."""
-
-    def changed(data):
-        model = onnx.load_from_string(data)
-        change(model)
-        return model.SerializeToString()
-
-    return changed
+as_json = partial(through, json.loads, lambda graph: json.dumps(graph).encode())
+as_onnx = partial(through, onnx.load_from_string, lambda model: model.SerializeToString())
 
 
 def layer(graph, operator):

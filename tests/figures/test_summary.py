@@ -28,10 +28,9 @@ def edit(path, **values):
 def runs(tmp_path, finished_run):
     """Return folders: three seeds of one setting, the last of them running, and another setting."""
     folders = [tmp_path / "runs" / name for name in ("a", "b", "c", "d")]
-    files = ("config.json", "metrics.jsonl", "results.json")
     for number, folder in enumerate(folders):
         folder.mkdir(parents=True)
-        for name in files:
+        for name in ("config.json", "metrics.jsonl", "results.json"):
             shutil.copy(finished_run / name, folder / name)
         edit(folder / "config.json", name=folder.name, seed=number % 3, preset=f"recipe{number}")
         edit(folder / "results.json", test_acc_best=0.5 + 0.1 * number)

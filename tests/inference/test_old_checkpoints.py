@@ -63,9 +63,7 @@ def test_densenet_bc100_k12_is_rewritten_under_todays_names(tmp_path, prefix, sh
     assert old_checkpoints.main(names(tmp_path)) == 0
     models.get_model(MODEL).load_parameters(str(tmp_path / "new.params"))
     found = read_params((tmp_path / "new.params").read_bytes(), "new")
-    assert set(found) == set(arrays)
-    for name, value in arrays.items():
-        np.testing.assert_array_equal(found[name], value, name)
+    np.testing.assert_equal(found, arrays)
 
 
 def test_a_net_that_is_no_densenet_is_taken_in_the_order_of_its_file(tmp_path):
@@ -75,8 +73,7 @@ def test_a_net_that_is_no_densenet_is_taken_in_the_order_of_its_file(tmp_path):
     (tmp_path / "old.params").write_bytes(write_params(arrays))
     assert old_checkpoints.main(names(tmp_path, "--model", "resnet20")) == 0
     found = read_params((tmp_path / "new.params").read_bytes(), "new")
-    for name, value in get_parameters(net).items():
-        np.testing.assert_array_equal(found[name], value, name)
+    np.testing.assert_equal(found, get_parameters(net))
 
 
 def drop(*names):

@@ -36,6 +36,11 @@ def table(tmp_path, monkeypatch):
     return tmp_path
 
 
+def edit_config(run, old, new):
+    path = run / "config.json"
+    path.write_text(path.read_text().replace(old, new))
+
+
 def content(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -75,10 +80,7 @@ def test_published_run_is_rounded_measured_and_loaded_by_name(table, finished_ru
 
 def test_what_a_name_leaves_open_is_as_it_was_in_training(table, finished_run, tmp_path_factory):
     run = shutil.copytree(finished_run, tmp_path_factory.mktemp("run") / "run")
-    text = (run / "config.json").read_text()
-    (run / "config.json").write_text(
-        text.replace('"final_survival_prob": null', '"final_survival_prob": 0.8')
-    )
+    edit_config(run, '"final_survival_prob": null', '"final_survival_prob": 0.8')
     publish(run)
     assert models.get_model("resnet20_sd", pretrained=True).survival_probs[-1] == 0.8
     net = models.get_model("resnet20_sd", pretrained=True, final_survival_prob=1)
@@ -119,14 +121,8 @@ def test_weights_that_are_damaged_or_not_there_are_refused(table, finished_run):
         models.get_model("resnet20_sd", pretrained=True)
 
 
-def with_an_option(run, patch):
-    text = (run / "config.json").read_text()
-    (run / "config.json").write_text(text.replace('"depth": null', '"depth": 20'))
-
-
 def of_gluoncv(run, patch):
-    text = (run / "config.json").read_text()
-    (run / "config.json").write_text(text.replace('"resnet20_sd"', '"cifar_resnet20_v1"'))
+    edit_config(run, '"resnet20_sd"', '"cifar_resnet20_v1"')
     patch.setattr("inference.trained.set_parameters", lambda *_: None)
 
 
@@ -143,7 +139,7 @@ def with_large_weights(run, patch):
     ("change", "words"),
     [
         (lambda run, patch: (run / "results.json").unlink(), "is not finished"),
-        (with_an_option, "'depth': 20"),
+        (lambda run, _: edit_config(run, '"depth": null', '"depth": 20'), "'depth': 20"),
         (of_gluoncv, "cifar_resnet20_v1, which is not of this project"),
         (on_other_data, "has changed: put it back"),
         (with_large_weights, "beyond float16's range"),

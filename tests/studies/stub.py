@@ -1,21 +1,14 @@
-"""A study of the smallest net on a few of the embedded images, and a measurement."""
+"""Runs of a study of the smallest net on a few of the embedded images."""
 
 from __future__ import annotations
 
 import json
-import sys
-import types
-from pathlib import Path
 from typing import Any
 
-from figures.style import new_figure, save
 from records.config import make_config
-from studies import __main__ as command
-from studies import study
-from studies.study import Entry, Measurement, Study
-from utils import table
+from studies.study import Entry
 
-NAME, MEASURED = "stub", "stub-measured"
+NAME = "stub"
 TINY: dict[str, Any] = {
     "model": "resnet20",
     "depth": 8,
@@ -25,26 +18,6 @@ TINY: dict[str, Any] = {
     "batch_size": 20,
     "no_augment": True,
 }
-
-
-def install(patch: Any, folder: Path, epochs: int = 1, seeds: tuple[int, ...] = (0,)) -> None:
-    """Make these two the only studies, whose runs and results lie in a folder."""
-    modules = {
-        NAME: Study("Is it so?", {"a": {**TINY, "epochs": epochs}}, seeds),
-        MEASURED: Measurement(
-            "How much?",
-            lambda data_dir: {"length": 3, "data": {"fingerprint": "c" * 64}},
-            lambda results: table(("length",), [[results["length"]]]),
-            lambda results, path: save(new_figure(1, 1), path),
-        ),
-    }
-    for name, value in modules.items():
-        module = types.ModuleType(name)
-        module.STUDY = value  # type: ignore[attr-defined]
-        patch.setitem(sys.modules, f"studies.{name.replace('-', '_')}", module)
-    for place in (study, command):
-        patch.setattr(place, "NAMES", tuple(modules))
-    patch.setattr(study, "ROOT", folder)
 
 
 def entry(epochs: int = 1, seed: int = 0, **settings: Any) -> Entry:

@@ -4,22 +4,41 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+import types
 
 import pytest
-from stub import MEASURED, NAME, entry, install, keep
+from stub import NAME, TINY, entry, keep
 
+from figures.style import new_figure, save
 from studies import __main__ as command
-from studies import pace, report
-from studies.study import NAMES, ROOT, Measurement, get_study
+from studies import pace, report, study
+from studies.study import NAMES, ROOT, Measurement, Study, get_study
 from training import step
+from utils import table
 
+MEASURED = "stub-measured"
 PAGE = "# Results\n\n{}words\n{}\n".format(*report.borders(NAME))
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Return a folder that only the two studies for tests have their runs and results in."""
-    install(monkeypatch, tmp_path, epochs=2, seeds=(0, 1, 2))
+    studies = {
+        NAME: Study("Is it so?", {"a": {**TINY, "epochs": 2}}, (0, 1, 2)),
+        MEASURED: Measurement(
+            "How much?",
+            lambda data_dir: {"length": 3, "data": {"fingerprint": "c" * 64}},
+            lambda results: table(("length",), [[results["length"]]]),
+            lambda results, path: save(new_figure(1, 1), path),
+        ),
+    }
+    for name, value in studies.items():
+        module = types.SimpleNamespace(STUDY=value)
+        monkeypatch.setitem(sys.modules, f"studies.{name.replace('-', '_')}", module)
+    for place in (study, command):
+        monkeypatch.setattr(place, "NAMES", tuple(studies))
+    monkeypatch.setattr(study, "ROOT", tmp_path)
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "README.md").write_text(PAGE)
     return tmp_path

@@ -24,7 +24,6 @@ from weights.parameters import named_parameters
 
 ONE, TWO = [mx.cpu()], [mx.cpu(0), mx.cpu(1)]
 
-
 pytestmark = pytest.mark.usefixtures("tiny_images")
 
 

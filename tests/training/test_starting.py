@@ -27,23 +27,16 @@ GLUONCV = "cifar_resnet20_v1"
 CLASSES = ["circle", "square", "triangle"]
 
 
-@pytest.fixture(scope="module")
-def three_classes(tmp_path_factory):
-    """Return a folder with a few images of three of the embedded classes."""
-    data, folder = datasets.get_dataset("shapes"), tmp_path_factory.mktemp("data") / "three"
+def test_ten_classes_become_three_of_ones_own(tmp_path, monkeypatch):
+    data, splits = datasets.get_dataset("shapes"), []
     numbers = [data.classes.index(name) for name in CLASSES]
-    splits = []
     for split, count in ((data.train, 20), (data.test, 10)):
         chosen = np.concatenate([np.flatnonzero(split.labels == n)[:count] for n in numbers])
         labels = np.repeat(np.arange(3, dtype=np.int32), count)
         splits.append(datasets.Split(split.images[chosen], labels))
-    write_folder(folder, *splits, CLASSES)
-    return folder
-
-
-def test_ten_classes_become_three_of_ones_own(tmp_path, three_classes, monkeypatch):
+    write_folder(tmp_path / "three", *splits, CLASSES)
     flags = ["--model", "densenet_bc40_k16", "--init-from", "densenet_bc40_k16"]
-    flags += ["--dataset", "folder", "--data-dir", str(three_classes), "--val-size", "0"]
+    flags += ["--dataset", "folder", "--data-dir", str(tmp_path / "three"), "--val-size", "0"]
     flags += ["--freeze", "features", "--ema", "0.9", "--epochs", "4", "--batch-size", "12"]
     flags += ["--run-dir", str(tmp_path), "--name", "run"]
     monkeypatch.setattr(run, "get_dataset", datasets.get_dataset)
