@@ -24,7 +24,11 @@ from weights.params_file import read_params
 
 ROWS = pretrained.read_table()
 # Of three classes, for an image of noise: what each net has said of it since it is kept.
-LOGITS = {"densenet_bc40_k16": (-0.6097, -0.5080, 1.0426), "resnet20": (-0.3187, -0.1572, 1.7604)}
+LOGITS = {
+    "densenet_bc40_k16": (-0.6097, -0.5080, 1.0426),
+    "resnet20": (-0.3187, -0.1572, 1.7604),
+    "resnet56": (-0.4530, -1.0842, 0.5142),
+}
 
 
 @pytest.fixture
