@@ -50,6 +50,7 @@ def test_a_run_survives_its_runner_and_is_taken_once(tmp_path, capfd):
     first.wait()
     try:
         assert runner.run([long], jobs=1) == 2
+        assert not long.done
     finally:
         os.kill(number, signal.SIGTERM)
         os.kill(number, signal.SIGCONT)

@@ -86,7 +86,7 @@ def test_it_resumes_to_the_bit_without_its_source(tmp_path, finished_run):
     [
         (["--model", "densenet40_k12", "--init-from", "resnet20"], "of another net: 2 of"),
         (["--model", "resnet20", "--init-from", "nowhere"], "nowhere is no run folder"),
-        (["--model", "resnet20", "--init-from", "resnet21"], "did you mean resnet20"),
+        (["--model", "resnet20", "--init-from", "resnet21"], "did you mean resnet20, resnet56?"),
         (["--model", GLUONCV, "--init-from", GLUONCV], "cannot get GluonCV"),
         (["--model", "resnet20", "--init-from", "bad.params"], "is not a whole parameter file"),
         (["--model", "resnet20", "--init-from", "inf.params"], "features.0.weight is not finite"),
