@@ -50,6 +50,21 @@ def one_line(what: str) -> Iterator[None]:
         raise InputError(f"{what}: {error.strerror or error}") from error
 
 
+# What reading data of another form than expected raises.
+OTHER_FORM = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
+
+
+@contextlib.contextmanager
+def expected_form(fault: str) -> Iterator[None]:
+    """Turn what data of another form raises in the block into an `InputError`, ``fault: error``."""
+    try:
+        yield
+    except InputError:
+        raise
+    except OTHER_FORM as error:
+        raise InputError(f"{fault}: {error!r:.150}") from error
+
+
 def end_on_ctrl_c() -> None:
     """Let Ctrl-C end a command without a traceback while it is still importing.
 

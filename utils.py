@@ -134,7 +134,7 @@ class Normaliser:
         return mx.sym.broadcast_mul(mx.sym.broadcast_sub(data, offset), scale), constants
 
 
-def read_regular(path: Path, limit: int) -> bytes:
+def read_regular(path: Path, limit: int = 1 << 26) -> bytes:
     """Return what is in a regular file, or one that a link leads to, of so many bytes at most.
 
     Raises

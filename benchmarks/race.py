@@ -248,13 +248,13 @@ def median_and_range(values: Sequence[float], digits: int = 1) -> str:
 def main(argv: list[str] | None = None) -> None:
     """Compare, or, with ``--contender``, be one of those compared."""
     parser = Parser(description=__doc__.splitlines()[0])
-    parser.add_argument("nets", nargs="*", default=NETS, metavar="NET", help="[six of the papers']")
+    parser.add_argument("nets", nargs="*", default=NETS, metavar="NET", help="[six nets]")
     parser.add_argument("--inference", action="store_true", help="instead of training")
     parser.add_argument("--batch", type=int, nargs="+", default=[64], help="[64]")
     parser.add_argument("--amp", action="store_true", help="compute in bfloat16")
     parser.add_argument("--forms", nargs="+", metavar="FORM", help="[ours and its rivals]")
     parser.add_argument("--rounds", type=int, default=5, help="[5]")
-    parser.add_argument("--steps", type=int, help="a round [2, or for 64 images]")
+    parser.add_argument("--steps", type=int, help="in a round [enough for 64 images, at least 2]")
     parser.add_argument("--contender", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     tasks = [

@@ -41,7 +41,7 @@ def hybridize(net, bfloat16=False, without=(), static_alloc=True, static_shape=T
         Parameters, gradients and statistics stay float32. For processors with instructions for
         it: `has_bfloat16`.
     without : collection of str
-        Rules not to apply, by the names that `explain` gives them.
+        Rules not to apply, by the names in the table of this folder's README.
     static_alloc, static_shape, **flags
         Of Gluon's `hybridize`; the first two for the graph of the whole net alone.
 

@@ -15,7 +15,6 @@ from utils import read_regular
 
 LABELS = "trainLabels.csv"  # a folder with it has this layout
 TEST_SHARE = 10  # one labelled image in so many is for testing
-_MAX_BYTES = 1 << 26
 
 
 def load_kaggle(data_dir: Path) -> Dataset:
@@ -43,7 +42,7 @@ def load_kaggle(data_dir: Path) -> Dataset:
 
 def _read_labels(path: Path) -> dict[str, str]:
     """Return the class name by the image's number, in the order of the table."""
-    text = io.StringIO(read_regular(path, _MAX_BYTES).decode("utf-8-sig", "replace"), newline="")
+    text = io.StringIO(read_regular(path).decode("utf-8-sig", "replace"), newline="")
     names: dict[str, str] = {}
     try:
         rows = csv.reader(text, strict=True)

@@ -1,9 +1,9 @@
 """The embedded data set: ten kinds of shapes and textures, drawn in about a second.
 
-Colours, place, size and rotation say nothing about the class, so no linear classifier of pixels
-can tell the classes apart; a small convolutional net can. Mirroring and cropping do not change the
-class. Everything is integer arithmetic on a random stream that NumPy never changes, so the pixels
-are the same on every machine.
+Colours, place and size say nothing about the class, and rotation only tells the two kinds of
+stripes apart. So no linear classifier of pixels can tell the classes apart; a small convolutional
+net can. Mirroring and cropping do not change the class. Everything is integer arithmetic on a
+random stream that NumPy never changes, so the pixels are the same on every machine.
 
 Lengths are in 64ths of a pixel, angles in 256ths of a turn, and a shape is a signed distance:
 negative inside, positive outside, exact enough near the edge to smooth it over one pixel.

@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict, Mapping, Sequence, Tuple
 
 import numpy as np
 
-from errors import InputError
+from errors import InputError, expected_form
 from utils import Normaliser
 
 Run = Callable[[np.ndarray], np.ndarray]  # from pixels, uint8 (N, 3, 32, 32), to logits
@@ -50,15 +50,11 @@ def read_description(facts: Mapping[str, Any]) -> tuple[tuple[str, ...], Run]:
     InputError
         If something is missing or makes no sense.
     """
-    try:
+    fault = "it does not say what its classes and its input are (export it with export.py)"
+    with expected_form(fault):
         classes = tuple(facts["classes"])
         normaliser = Normaliser.from_dict(facts)
         normalised = facts["normalised_input"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"it does not say what its classes and its input are ({error!r:.80}): export it with "
-            "export.py"
-        ) from error
     if len(classes) < 2 or not all(isinstance(name, str) for name in classes):
         raise InputError("it names odd classes")
 

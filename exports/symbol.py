@@ -17,7 +17,7 @@ import numpy as np
 from mxnet import gluon
 
 import compiler
-from errors import InputError
+from errors import OTHER_FORM, InputError, expected_form
 from exports.description import Loaded, describe, read_description
 from exports.graph import check_agreement, device_of, inference_graph
 from exports.sandbox import try_in_child
@@ -111,7 +111,7 @@ def read_graph(text: bytes, source: object) -> str:
         nodes = [_node(node, number) for number, node in enumerate(graph["nodes"])]
         (head,) = graph["heads"]
         head = _entry(head, len(nodes))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except OTHER_FORM as error:
         raise InputError(f"{source} holds no graph of an exported net: {error!s:.150}") from error
     variables = [number for number, node in enumerate(nodes) if node["op"] == "null"]
     # Without its version, MXNet takes a graph for one of its first releases.
@@ -178,10 +178,8 @@ def open_symbol(folder: Path, ctx: Any) -> Loaded:
     model, graph, params = (
         read_regular(folder / name, limit) for name, limit in zip(SYMBOL_FILES, limits)
     )
-    try:
+    with expected_form(f"{folder / SYMBOL_FILES[0]} is damaged"):
         intact = json.loads(model)["sha256"] == _checksums(graph, params)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(f"{folder / SYMBOL_FILES[0]} is damaged: {error!r:.150}") from error
     if not intact:
         raise InputError(f"{folder} is damaged: its checksums are not those in {SYMBOL_FILES[0]}")
     nodes = read_graph(graph, folder)

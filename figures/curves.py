@@ -14,17 +14,12 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from errors import InputError
+from errors import OTHER_FORM, InputError
 from figures.style import caption, curve_style, draw_band, log_ticks, new_figure, save
 from utils import read_regular
 
 SPLITS = {"train": ("training", 1.0), "val": ("validation", 2.4)}  # names, widths of their curves
 _LONGEST = 40  # letters of a run's name
-_MAX_BYTES = 64 * 2**20
-_NO_EPOCH = (
-    *(ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError),
-    csv.Error,
-)
 
 
 def read_history(run_dir: str | Path) -> list[dict[str, Any]]:
@@ -40,14 +35,14 @@ def read_history(run_dir: str | Path) -> list[dict[str, Any]]:
         path = path.with_suffix(".csv")
     if not os.path.exists(path):
         raise InputError(f"{path} is not there; is it a run folder?")
-    lines = read_regular(path, _MAX_BYTES).decode(errors="replace").splitlines()
+    lines = read_regular(path).decode(errors="replace").splitlines()
     epochs: Any = csv.DictReader(lines) if path.suffix == ".csv" else map(json.loads, lines)
     history: list[dict[str, Any]] = []
     try:
         for epoch in epochs:
             numbers = {key: float(value) for key, value in epoch.items() if value not in (None, "")}
             history.append({**numbers, "epoch": int(epoch["epoch"]), "lr": numbers["lr"]})
-    except _NO_EPOCH as error:
+    except (csv.Error, *OTHER_FORM) as error:
         number = len(history) + 1
         raise InputError(f"{path}, line {number} is not an epoch: {error!r}") from error
     return history

@@ -8,7 +8,7 @@ import numpy as np
 
 import datasets
 from datasets import Dataset, Split
-from errors import InputError
+from errors import InputError, expected_form
 from inference.classifiers import Classifier, open_classifier
 from inference.metrics import measure
 
@@ -30,15 +30,13 @@ def choose_split(
             f"{source} tells other classes apart ({', '.join(classifier.classes[:3])} …) than "
             f"{data.name} has ({', '.join(data.classes[:3])} …): choose its data by --dataset"
         )
-    try:
+    with expected_form(f"{source} does not say what it was trained on"):
         facts = dict(classifier.facts["data"])
         val_size, seed = int(facts["val_size"]), int(facts["seed"])
         train_size = int(facts.get("train_size", 0))
         if not 0 <= seed < 2**32:
             raise ValueError(f"seed {seed}")
         same_data = facts["fingerprint"] == data.fingerprint
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{source} does not say what it was trained on ({error!r:.80})") from error
     if not same_data and not (other_data and name == "test"):
         raise InputError(
             f"{source} was trained on other data than these (fingerprints differ), so test images "

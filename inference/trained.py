@@ -16,7 +16,7 @@ import numpy as np
 
 import compiler
 import models
-from errors import InputError, nearest
+from errors import InputError, expected_form, nearest
 from inference.old_checkpoints import modern_names
 from records.checkpoints import Checkpoint, find, read_checkpoint
 from records.config import Config
@@ -121,16 +121,12 @@ def run_facts(
 
 def _from_checkpoint(checkpoint: Checkpoint, run: Path, ctx: Sequence[Any] | None) -> Trained:
     description, file = read_config(run), "best.params"
-    try:
+    with expected_form(f"{run / 'config.json'} is damaged"):
         config, data = Config.from_dict(description["config"]), description["data"]
         results = read_results(run, config.epochs, sha256(checkpoint.files[file]))
         facts = run_facts(description, results, checkpoint)
         classes = tuple(str(name) for name in data["classes"])
         normaliser = Normaliser.from_dict(data)
-    except InputError:
-        raise
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise InputError(f"{run / 'config.json'} is damaged: {error!r}") from error
     net = models.get_model(config.model, len(classes), **config.model_options())
     set_parameters(net, checkpoint.arrays(file), checkpoint.path / file, ctx)
     return Trained(net, classes, normaliser, facts, config.data_dir)

@@ -1,4 +1,4 @@
-"""Every net of the DenseNet and stochastic-depth papers, by name.
+"""Every CIFAR net of the DenseNet and stochastic-depth papers, and their relatives, by name.
 
     net = get_model("densenet_bc100_k12", classes=10)
     initialize(net, mx.cpu(), seed=0)

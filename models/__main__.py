@@ -15,7 +15,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(description="Print models with their size, their work and their error.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="[all]")
     names = parser.parse_args(argv).names
-    print(f"{'model':32}{'parameters':>12}{'MACs':>10}  C10+ error of the papers")
+    print(f"{'model':32}{'parameters':>12}{'MACs':>10}  published C10+ error")
     for name in [models.ALIASES.get(name, name) for name in names] or models.list_models():
         net = models.get_model(name)
         _, _, error = models.REGISTRY.get(name, (None, None, None))

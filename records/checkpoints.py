@@ -23,13 +23,12 @@ from typing import Any, Mapping
 
 import numpy as np
 
-from errors import InputError
+from errors import InputError, expected_form
 from utils import LOG, one_line, read_regular, sha256, sync_folder, to_json, write_synced
 from weights.parameters import save_arrays
 from weights.params_file import MAX_BYTES, read_params
 
 _FILES = ("net.params", "best.params", "state.params")
-_MAX_MANIFEST = 64 * 2**20
 _NEEDED = {"epoch", "epoch_seconds"}  # of an epoch of the history; the rest may be null
 _NAME = re.compile(r"epoch-\d{5,}-step-\d{6,}")
 
@@ -76,8 +75,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     InputError
         If anything in it is missing, altered or unreadable.
     """
-    try:
-        manifest = json.loads(read_regular(path / "manifest.json", _MAX_MANIFEST))
+    with expected_form(f"{path}/manifest.json is damaged"):
+        manifest = json.loads(read_regular(path / "manifest.json"))
         claimed = manifest.pop("sha256")
         if claimed != sha256(to_json(manifest)):
             raise InputError(f"{path}/manifest.json is damaged: its checksum is another")
@@ -88,10 +87,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
         progress = Progress(**manifest["progress"])
         _check_progress(progress)
         return Checkpoint(path, progress, files)
-    except InputError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{path}/manifest.json is damaged: {error!r}") from error
 
 
 def _check_progress(progress: Progress) -> None:

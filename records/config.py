@@ -2,7 +2,8 @@
 
 Precedence, weakest first: the defaults of :class:`Config`, the preset, the flags given. Without
 ``--preset`` the model's family chooses it: the DenseNet paper's recipe for DenseNets, the
-stochastic-depth paper's for everything else. `records.flags` reads the command line.
+stochastic-depth paper's for everything else, of 1,202 layers its own. `records.flags` reads the
+command line.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class Config:
 
     model: str = flag("densenet", "what to train; python -m models lists the names")
     depth: int | None = flag(None, "depth instead of the model's own", int, 1, 2000)
-    width: int | None = flag(None, "ResNet: times the channels of every layer", int, 1, 32)
+    width: int | None = flag(None, "ResNet: so many times the channels of every layer", int, 1, 32)
     growth_rate: int | None = flag(None, "DenseNet: channels that a layer adds", int, 1, 256)
     bottleneck: bool | None = flag(None, "DenseNet: 1x1 convolutions, yes or no", yes_no)
     compression: float | None = flag(None, "DenseNet: share a transition keeps", float, 0.01, 1)
@@ -108,7 +109,7 @@ class Config:
     val_size: int | None = flag(
         None, "images held out for validation; 0: none (default: a tenth, 5,000 at most)", int
     )
-    train_size: int = flag(0, "training images to take, of every class alike; 0: all", int)
+    train_size: int = flag(0, "training images to take, the same share of every class; 0: all", int)
     no_augment: bool = flag(False, "neither crop nor flip")
     cutout: int = flag(0, "cutout: side of the square in pixels", int, 0, 32)
     mixup: float = flag(0.0, "mixup: alpha of the Beta distribution", float, 0, 100)
@@ -168,8 +169,7 @@ class Config:
             raise InputError(f"--warmup-epochs must be fewer than --epochs {self.epochs}")
         if not re.fullmatch("|features|[1-9][0-9]{0,3}", self.freeze):
             raise InputError(
-                f"--freeze {self.freeze}: choose features or a number of groups from 1 on; with "
-                "more frozen, nothing would be left to train"
+                f"--freeze {self.freeze}: choose features or a number of groups from 1 on"
             )
         if self.name != re.sub(r"[^\w.+=-]", "", self.name) or self.name.startswith("."):
             raise InputError(f"--name {self.name!r}: use letters, digits and . _ - + = only")

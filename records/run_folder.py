@@ -93,9 +93,9 @@ class RunFolder:
         """
         with one_line(f"cannot write {path}"):
             path.mkdir(parents=True, exist_ok=True)
-        lock = _lock(path)
-        # The log and the lock may be of a run that was killed before it wrote its config.
-        names = {entry.name for entry in path.iterdir()} - {"lock", "train.log"}
+            lock = _lock(path)
+            # The log and the lock may be of a run that was killed before it wrote its config.
+            names = {entry.name for entry in path.iterdir()} - {"lock", "train.log"}
         if all(name.startswith(".") for name in names):
             return cls(path, lock)
         lock.close()

@@ -1,8 +1,8 @@
 """Questions about the papers' nets, and the programme of runs that answers each.
 
-A study is a file of data: a question and a table of recipes over seeds. `python -m studies` lists
-them, takes the next missing run, goes on with one that was stopped, and keeps what a finished run
-leaves, which is small, in ``results/STUDY/RUN``::
+A study is a question, and a table of recipes over seeds or a measurement. `python -m studies` lists
+them. With a name it takes the missing runs, goes on with those that were stopped, and keeps what a
+finished run leaves, which is small, in ``results/STUDY/RUN``::
 
     python -m studies                                        # what is done, and what is missing
     python -m studies stochastic-depth --data-dir DIR --hours 2

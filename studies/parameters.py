@@ -27,7 +27,7 @@ FAMILIES = {"ResNet": "resnet", "DenseNet-BC": "densenet"}
 
 
 def draw(rows: Sequence[Row], path: Path | None = None) -> figures.Figure:
-    """Draw test errors over parameters, and over multiply-accumulates: the paper's figure 4.
+    """Draw test errors over parameters, as the paper's figure 4, and over multiply-accumulates.
 
     The mean over seeds is a mark, each seed's error a point; the picture goes to `path`.
     """

@@ -14,7 +14,6 @@ from studies.study import Measurement, entries, get_study, refuse_other_recipes,
 from utils import read_regular, write_atomically
 
 PICTURE = "curves.png"
-_MAX_BYTES = 2**20
 # What a number depends on beside its recipe's name, where ``config.json`` says it, and how many
 # letters are enough to tell one from another.
 _FACTS = {
@@ -99,7 +98,7 @@ def report(name: str) -> Path:
     """
     (text, draw), page = answer(name), results_of(name).parent / "README.md"
     begin, end = borders(name)
-    before, opened, rest = read_regular(page, _MAX_BYTES).decode().partition(begin)
+    before, opened, rest = read_regular(page).decode().partition(begin)
     _, closed, after = rest.partition(end)
     if not (opened and closed):
         raise InputError(f"{page} lacks the lines {begin.strip()} and {end.strip()}")

@@ -101,7 +101,7 @@ def run(
     threads = max(1, physical_cores() // jobs)
     waiting = [entry for entry in entries if not entry.done]
     if not waiting:
-        _say("nothing is missing: remove a run's folder in results to repeat it")
+        _say("nothing is missing: to repeat a run, remove its folders in results and runs")
     for name in {entry.config.dataset for entry in waiting}:
         get_dataset(name, data_dir)
     running: dict[subprocess.Popen, tuple[Entry, IO[bytes]]] = {}

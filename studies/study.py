@@ -29,7 +29,6 @@ NAMES = (
 )
 ROOT = Path(__file__).resolve().parents[1]
 _KEPT = ("metrics.csv", "results.json")
-_MAX_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -163,7 +162,7 @@ class Entry:
         text = to_json(described, indent=1) + b"\n"
         write_atomically(self.kept / "config.json", text, make_folder=True)
         for name in _KEPT:  # the results last: a run that has them is done
-            write_atomically(self.kept / name, read_regular(self.working / name, _MAX_BYTES))
+            write_atomically(self.kept / name, read_regular(self.working / name))
 
 
 def anonymise(described: dict[str, Any]) -> dict[str, Any]:

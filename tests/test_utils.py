@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import logging
 import os
 import re
 import stat
@@ -93,12 +91,11 @@ def test_gpus_that_work_are_used_and_others_refused_by_name(machine, built, ctx,
             utils.contexts(ctx, numbers)
 
 
-def test_auto_takes_the_cpu_and_says_why_in_one_line(machine, monkeypatch):
-    stream = io.StringIO()
-    monkeypatch.setattr(utils.LOG, "handlers", [logging.StreamHandler(stream)])
+def test_auto_takes_the_cpu_and_says_why_in_one_line(machine, caplog):
     machine((H100,))
     assert utils.contexts("auto") == [mx.cpu()]
-    assert re.fullmatch(r"computing on the CPU: GPU 0 is NVIDIA H100.*\n", stream.getvalue())
+    (line,) = caplog.messages
+    assert re.fullmatch("computing on the CPU: GPU 0 is NVIDIA H100.*", line)
 
 
 def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Mapping
 
-from errors import InputError
+from errors import InputError, expected_form
 from records.checkpoints import Checkpoint, Checkpoints, newest
 from records.config import RESUMABLE, Config
 from records.run_folder import ENVIRONMENT, RunFolder, read_config
@@ -52,7 +52,7 @@ def begin_or_resume(run: Run, state: State, folder: RunFolder) -> Checkpoints:
     """
     loaded, description = None, run.description()
     if run.config.resume:
-        loaded = _check_stopped_run(run, folder, description)
+        loaded = _resume(run, state, folder, description)
     else:
         folder.write_json("config.json", description)
         LOG.info(
@@ -64,28 +64,22 @@ def begin_or_resume(run: Run, state: State, folder: RunFolder) -> Checkpoints:
             len(run.validation),
             folder.path,
         )
-    if loaded:
-        state.load(loaded)
     state.progress.identity = identity(read_config(folder.path))
     return Checkpoints(folder.path / "checkpoints", loaded)
 
 
-def _check_stopped_run(
-    run: Run, folder: RunFolder, description: Mapping[str, Any]
+def _resume(
+    run: Run, state: State, folder: RunFolder, description: Mapping[str, Any]
 ) -> Checkpoint | None:
-    """Add this part to a stopped run's config; return its newest checkpoint, if it has any."""
+    """Load a stopped run's newest checkpoint, if it has any, and add this part to its config."""
     stored = read_config(folder.path)
     here = {name: description[name] for name in ("device", *ENVIRONMENT)}
-    try:
+    with expected_form(f"{folder.path}/config.json is damaged"):
         _check_same(stored, description)
         parts = [*stored.get("resumed", []), here]
         before = stored["config"]["epochs"]
         if run.config.init_from:  # its images are normalised as those of the source were
             run.data = replace(run.data, normaliser=Normaliser.from_dict(stored["data"]))
-    except InputError:
-        raise
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{folder.path}/config.json is damaged: {error!r}") from error
     loaded = newest(folder.path / "checkpoints")
     if loaded and loaded.progress.identity != identity(stored):
         raise InputError(
@@ -105,6 +99,8 @@ def _check_stopped_run(
             "%d epochs instead of %d: the learning rate goes on at %g, it has come to %g",
             *(run.config.epochs, before, run.schedule(done), old(max(0, done - 1))),
         )
+    if loaded:
+        state.load(loaded)
     # `PLACE` holds for this part alone, so that the run keeps its identity.
     settings = {name: description["config"][name] for name in RESUMABLE}
     changed = {"config": {**stored["config"], **settings}, "resumed": parts}
@@ -114,13 +110,14 @@ def _check_stopped_run(
 
 
 def _check_same(stored: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuse to go on with other data, workers or precision, naming what differs."""
+    """Refuse to go on with other data, workers or precision or another net, naming what differs."""
     data = stored["data"]
     names = ("name", "classes", "fingerprint", "split", "train", "val", "test")
     pairs = [(f"data {name}", data.get(name), now["data"][name]) for name in names]
-    # Runs of older versions have no entry for precision.
-    stored = {"precision": now["precision"], **stored}
-    pairs += [(name, stored.get(name), now[name]) for name in ("workers", "devices", "precision")]
+    # Runs of older versions have no entry for these.
+    stored = {**{name: now[name] for name in ("precision", "parameters")}, **stored}
+    facts = ("workers", "devices", "precision", "parameters")
+    pairs += [(name, stored.get(name), now[name]) for name in facts]
     differing = [f"{name} was {old}, is {new}" for name, old, new in pairs if old != new]
     if differing:
         raise InputError(f"this is not the run that was stopped: {'; '.join(differing)}")

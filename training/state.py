@@ -137,4 +137,5 @@ class State:
 
 
 def _values(net: Any) -> dict[str, Any]:
+    mx.nd.waitall()  # see `save_arrays`: the mean of several devices is taken here
     return {name: current_value(parameter) for name, parameter in named_parameters(net).items()}

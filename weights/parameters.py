@@ -82,7 +82,7 @@ def set_parameters(
     Raises
     ------
     InputError
-        Naming every entry that is missing, not in the net, or of another shape.
+        Naming entries that are missing, not in the net, or of another shape.
     """
     parameters = named_parameters(net)
     faults = [f"missing {name}" for name in parameters if name not in arrays]
@@ -93,7 +93,8 @@ def set_parameters(
         if len(wanted) != len(found) or any(w not in (0, f) for w, f in zip(wanted, found)):
             faults.append(f"{name} is {found} instead of {wanted}")
     if faults:
-        raise InputError(f"{source} does not fit the net: {'; '.join(faults)}")
+        more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
+        raise InputError(f"{source} does not fit the net: {'; '.join(faults[:3])}{more}")
     for name, parameter in parameters.items():
         value = mx.nd.array(arrays[name], dtype=parameter.dtype)
         parameter._load_init(value, parameter.list_ctx() if parameter._data else ctx or mx.cpu())

@@ -196,11 +196,12 @@ def test_it_goes_on_in_another_place_and_on_another_device(tmp_path, undisturbed
     [
         ('"momentum": 0.9', '"momentum": 0.8', "belongs to another run"),
         ('"fingerprint": "', '"fingerprint": "x', "data fingerprint was x.*, is "),
+        ('"parameters": ', '"parameters": 1', "parameters was 1.*, is "),
         ('"data": ', '"data": [], "was": ', "config.json is damaged"),
         ('"workers": ', '"resumed": 5, "workers": ', "config.json is damaged"),
         ('"epochs": 3,', "", "config.json is damaged"),
     ],
-    ids=["a setting", "other data", "data", "parts", "epochs"],
+    ids=["a setting", "other data", "another net", "data", "parts", "epochs"],
 )
 def test_a_config_that_was_edited_is_refused(folder, old, new, told):
     text = (folder / "config.json").read_text()
@@ -209,6 +210,18 @@ def test_a_config_that_was_edited_is_refused(folder, old, new, told):
     with pytest.raises(InputError, match=told):
         resume(folder)
     assert (folder / "config.json").read_text() == text.replace(old, new)
+    assert (folder / "results.json").exists()
+
+
+def test_a_checkpoint_that_does_not_fit_leaves_the_run_as_it_was(folder, monkeypatch):
+    def load(*_):
+        raise InputError("does not fit")
+
+    before = (folder / "config.json").read_text()
+    monkeypatch.setattr("training.state.State.load", load)
+    with pytest.raises(InputError, match="does not fit"):
+        resume(folder)
+    assert (folder / "config.json").read_text() == before
     assert (folder / "results.json").exists()
 
 
