@@ -15,7 +15,7 @@ import io
 import os
 import signal
 import sys
-from typing import Any, Callable, Iterable, Iterator, NoReturn
+from typing import Any, Callable, Iterable, Iterator, NoReturn, Sequence
 
 # What writing to a screen fails with: no reader, no terminal, no room.
 _UNWRITTEN = (errno.EPIPE, errno.EIO, errno.ENOSPC)
@@ -63,6 +63,12 @@ def expected_form(fault: str) -> Iterator[None]:
         raise
     except OTHER_FORM as error:
         raise InputError(f"{fault}: {error!r:.150}") from error
+
+
+def listed(faults: Sequence[str]) -> str:
+    """Join the first three faults, and say how many more there are."""
+    more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
+    return "; ".join(faults[:3]) + more
 
 
 def end_on_ctrl_c() -> None:

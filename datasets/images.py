@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from datasets.base import IMAGE_SHAPE
-from errors import InputError
+from errors import InputError, listed
 from utils import read_regular
 
 SIDE = IMAGE_SHAPE[-1]
@@ -101,8 +101,7 @@ def read_images(paths: Sequence[Path], what: str) -> np.ndarray:
         else:
             images[index] = image
     if mistakes:
-        more = f" (and {len(mistakes) - 3} more)" if len(mistakes) > 3 else ""
-        raise InputError("; ".join(mistakes[:3]) + more)
+        raise InputError(listed(mistakes))
     return images
 
 

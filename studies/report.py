@@ -98,7 +98,7 @@ def report(name: str) -> Path:
     """
     (text, draw), page = answer(name), results_of(name).parent / "README.md"
     begin, end = borders(name)
-    before, opened, rest = read_regular(page).decode().partition(begin)
+    before, opened, rest = read_regular(page, 2**20).decode().partition(begin)
     _, closed, after = rest.partition(end)
     if not (opened and closed):
         raise InputError(f"{page} lacks the lines {begin.strip()} and {end.strip()}")

@@ -162,7 +162,7 @@ class Entry:
         text = to_json(described, indent=1) + b"\n"
         write_atomically(self.kept / "config.json", text, make_folder=True)
         for name in _KEPT:  # the results last: a run that has them is done
-            write_atomically(self.kept / name, read_regular(self.working / name))
+            write_atomically(self.kept / name, read_regular(self.working / name, 2**24))
 
 
 def anonymise(described: dict[str, Any]) -> dict[str, Any]:

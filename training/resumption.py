@@ -114,10 +114,9 @@ def _check_same(stored: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     data = stored["data"]
     names = ("name", "classes", "fingerprint", "split", "train", "val", "test")
     pairs = [(f"data {name}", data.get(name), now["data"][name]) for name in names]
-    # Runs of older versions have no entry for these.
-    stored = {**{name: now[name] for name in ("precision", "parameters")}, **stored}
-    facts = ("workers", "devices", "precision", "parameters")
-    pairs += [(name, stored.get(name), now[name]) for name in facts]
+    pairs += [(name, stored.get(name), now[name]) for name in ("workers", "devices")]
+    for name in ("precision", "parameters"):  # of which runs of older versions have no entry
+        pairs.append((name, stored.get(name, now[name]), now[name]))
     differing = [f"{name} was {old}, is {new}" for name, old, new in pairs if old != new]
     if differing:
         raise InputError(f"this is not the run that was stopped: {'; '.join(differing)}")

@@ -9,7 +9,7 @@ from runtime import mx
 
 import numpy as np
 
-from errors import InputError
+from errors import InputError, listed
 from utils import one_line, write_synced
 from weights.params_file import write_params
 
@@ -93,8 +93,7 @@ def set_parameters(
         if len(wanted) != len(found) or any(w not in (0, f) for w, f in zip(wanted, found)):
             faults.append(f"{name} is {found} instead of {wanted}")
     if faults:
-        more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
-        raise InputError(f"{source} does not fit the net: {'; '.join(faults[:3])}{more}")
+        raise InputError(f"{source} does not fit the net: {listed(faults)}")
     for name, parameter in parameters.items():
         value = mx.nd.array(arrays[name], dtype=parameter.dtype)
         parameter._load_init(value, parameter.list_ctx() if parameter._data else ctx or mx.cpu())
